@@ -1,0 +1,1 @@
+"""The broker: one resource view, one ledger, leases on real devices."""

@@ -1,0 +1,274 @@
+import datetime
+
+from computepool.v1 import types_pb2 as _types_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AllocationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALLOCATION_STATE_UNSPECIFIED: _ClassVar[AllocationState]
+    ALLOCATION_STATE_RESERVED: _ClassVar[AllocationState]
+    ALLOCATION_STATE_ACTIVE: _ClassVar[AllocationState]
+    ALLOCATION_STATE_RELEASING: _ClassVar[AllocationState]
+    ALLOCATION_STATE_ENDED: _ClassVar[AllocationState]
+
+class EndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    END_REASON_UNSPECIFIED: _ClassVar[EndReason]
+    END_REASON_RELEASED: _ClassVar[EndReason]
+    END_REASON_EXPIRED: _ClassVar[EndReason]
+    END_REASON_FAILED: _ClassVar[EndReason]
+    END_REASON_LOST: _ClassVar[EndReason]
+    END_REASON_REVOKED: _ClassVar[EndReason]
+
+class WaitFor(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WAIT_FOR_UNSPECIFIED: _ClassVar[WaitFor]
+    WAIT_FOR_RESERVED: _ClassVar[WaitFor]
+    WAIT_FOR_ACTIVE: _ClassVar[WaitFor]
+
+class AckLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACK_LEVEL_UNSPECIFIED: _ClassVar[AckLevel]
+    ACK_LEVEL_COMMITTED: _ClassVar[AckLevel]
+    ACK_LEVEL_DURABLE: _ClassVar[AckLevel]
+ALLOCATION_STATE_UNSPECIFIED: AllocationState
+ALLOCATION_STATE_RESERVED: AllocationState
+ALLOCATION_STATE_ACTIVE: AllocationState
+ALLOCATION_STATE_RELEASING: AllocationState
+ALLOCATION_STATE_ENDED: AllocationState
+END_REASON_UNSPECIFIED: EndReason
+END_REASON_RELEASED: EndReason
+END_REASON_EXPIRED: EndReason
+END_REASON_FAILED: EndReason
+END_REASON_LOST: EndReason
+END_REASON_REVOKED: EndReason
+WAIT_FOR_UNSPECIFIED: WaitFor
+WAIT_FOR_RESERVED: WaitFor
+WAIT_FOR_ACTIVE: WaitFor
+ACK_LEVEL_UNSPECIFIED: AckLevel
+ACK_LEVEL_COMMITTED: AckLevel
+ACK_LEVEL_DURABLE: AckLevel
+
+class Lease(_message.Message):
+    __slots__ = ("id", "index", "region", "center", "node", "model", "devices", "resources", "state", "place_revision")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    CENTER_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PLACE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    index: int
+    region: str
+    center: str
+    node: str
+    model: str
+    devices: _containers.RepeatedCompositeFieldContainer[_types_pb2.DeviceShare]
+    resources: _types_pb2.Resources
+    state: _types_pb2.LeaseState
+    place_revision: int
+    def __init__(self, id: _Optional[str] = ..., index: _Optional[int] = ..., region: _Optional[str] = ..., center: _Optional[str] = ..., node: _Optional[str] = ..., model: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[_types_pb2.DeviceShare, _Mapping]]] = ..., resources: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., state: _Optional[_Union[_types_pb2.LeaseState, str]] = ..., place_revision: _Optional[int] = ...) -> None: ...
+
+class Allocation(_message.Message):
+    __slots__ = ("id", "tenant", "spec", "state", "end_reason", "end_message", "leases", "etag", "create_time", "remaining_ttl_ms", "description", "labels", "request_id", "revision", "adopted", "flags")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    END_REASON_FIELD_NUMBER: _ClassVar[int]
+    END_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ADOPTED_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    tenant: str
+    spec: _types_pb2.AllocationSpec
+    state: AllocationState
+    end_reason: EndReason
+    end_message: str
+    leases: _containers.RepeatedCompositeFieldContainer[Lease]
+    etag: str
+    create_time: _timestamp_pb2.Timestamp
+    remaining_ttl_ms: int
+    description: str
+    labels: _containers.ScalarMap[str, str]
+    request_id: str
+    revision: int
+    adopted: bool
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., tenant: _Optional[str] = ..., spec: _Optional[_Union[_types_pb2.AllocationSpec, _Mapping]] = ..., state: _Optional[_Union[AllocationState, str]] = ..., end_reason: _Optional[_Union[EndReason, str]] = ..., end_message: _Optional[str] = ..., leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., etag: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., remaining_ttl_ms: _Optional[int] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., revision: _Optional[int] = ..., adopted: _Optional[bool] = ..., flags: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CreateAllocationRequest(_message.Message):
+    __slots__ = ("tenant", "request_id", "spec", "description", "labels", "wait_for", "wait_ms")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FOR_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    request_id: str
+    spec: _types_pb2.AllocationSpec
+    description: str
+    labels: _containers.ScalarMap[str, str]
+    wait_for: WaitFor
+    wait_ms: int
+    def __init__(self, tenant: _Optional[str] = ..., request_id: _Optional[str] = ..., spec: _Optional[_Union[_types_pb2.AllocationSpec, _Mapping]] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., wait_for: _Optional[_Union[WaitFor, str]] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+
+class CreateAllocationResponse(_message.Message):
+    __slots__ = ("allocation", "duplicate", "ack_level")
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    ACK_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    allocation: Allocation
+    duplicate: bool
+    ack_level: AckLevel
+    def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ..., duplicate: _Optional[bool] = ..., ack_level: _Optional[_Union[AckLevel, str]] = ...) -> None: ...
+
+class CenterRefusal(_message.Message):
+    __slots__ = ("center", "region", "reason", "resource", "missing", "nodes", "age_ms")
+    CENTER_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    center: str
+    region: str
+    reason: str
+    resource: str
+    missing: int
+    nodes: int
+    age_ms: int
+    def __init__(self, center: _Optional[str] = ..., region: _Optional[str] = ..., reason: _Optional[str] = ..., resource: _Optional[str] = ..., missing: _Optional[int] = ..., nodes: _Optional[int] = ..., age_ms: _Optional[int] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("summary", "centers", "centers_omitted", "view_revision", "parts_placeable")
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    CENTERS_FIELD_NUMBER: _ClassVar[int]
+    CENTERS_OMITTED_FIELD_NUMBER: _ClassVar[int]
+    VIEW_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PARTS_PLACEABLE_FIELD_NUMBER: _ClassVar[int]
+    summary: str
+    centers: _containers.RepeatedCompositeFieldContainer[CenterRefusal]
+    centers_omitted: int
+    view_revision: int
+    parts_placeable: int
+    def __init__(self, summary: _Optional[str] = ..., centers: _Optional[_Iterable[_Union[CenterRefusal, _Mapping]]] = ..., centers_omitted: _Optional[int] = ..., view_revision: _Optional[int] = ..., parts_placeable: _Optional[int] = ...) -> None: ...
+
+class PreviewAllocationRequest(_message.Message):
+    __slots__ = ("tenant", "spec")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    spec: _types_pb2.AllocationSpec
+    def __init__(self, tenant: _Optional[str] = ..., spec: _Optional[_Union[_types_pb2.AllocationSpec, _Mapping]] = ...) -> None: ...
+
+class PreviewAllocationResponse(_message.Message):
+    __slots__ = ("leases", "refusal", "view_revision")
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    VIEW_REVISION_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[Lease]
+    refusal: Refusal
+    view_revision: int
+    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., view_revision: _Optional[int] = ...) -> None: ...
+
+class GetAllocationRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class GetAllocationResponse(_message.Message):
+    __slots__ = ("allocation",)
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    allocation: Allocation
+    def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
+
+class ListAllocationsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "tenant", "include_ended")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_ENDED_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    tenant: str
+    include_ended: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., tenant: _Optional[str] = ..., include_ended: _Optional[bool] = ...) -> None: ...
+
+class ListAllocationsResponse(_message.Message):
+    __slots__ = ("allocations", "next_page_token")
+    ALLOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    allocations: _containers.RepeatedCompositeFieldContainer[Allocation]
+    next_page_token: str
+    def __init__(self, allocations: _Optional[_Iterable[_Union[Allocation, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RenewAllocationRequest(_message.Message):
+    __slots__ = ("id", "etag", "ttl_s")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    etag: str
+    ttl_s: int
+    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., ttl_s: _Optional[int] = ...) -> None: ...
+
+class RenewAllocationResponse(_message.Message):
+    __slots__ = ("allocation",)
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    allocation: Allocation
+    def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
+
+class ReleaseAllocationRequest(_message.Message):
+    __slots__ = ("id", "etag", "message")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    etag: str
+    message: str
+    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ReleaseAllocationResponse(_message.Message):
+    __slots__ = ("allocation",)
+    ALLOCATION_FIELD_NUMBER: _ClassVar[int]
+    allocation: Allocation
+    def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
