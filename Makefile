@@ -19,3 +19,10 @@ protos: $(VENV)/.ready ## generate the code from protos/ anew
 
 protos-check: $(VENV)/.ready
 	$(BIN)/python tools/protos.py --check
+
+.PHONY: bench
+bench: $(VENV)/.ready ## run all benches; one JSON object per line on standard output
+	@$(BIN)/python -m bench all
+
+bench-%: $(VENV)/.ready ## run one bench: echo, allocate, allocate-alone, engine, agent
+	@$(BIN)/python -m bench $*
