@@ -1,0 +1,120 @@
+"""`computepool agents` and `forget`: who reports to the pool, and striking one off."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from computepool_client.cli import documents, exits, flags, screen, units
+from computepool_client.cli.connection import Connection
+
+if TYPE_CHECKING:
+    from computepool.v1 import inventory_pb2
+    from rich.text import Text
+
+_STYLES = {"ACTIVE": "green", "RECONCILING": "cyan", "DISCONNECTED": "yellow", "LOST": "bold red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    flags.command(app, "agents", "Look")(agents)
+    flags.command(app, "forget", "Operate")(forget)
+
+
+def agents(connection: Connection) -> None:
+    """List agents: state, time since the last report, refusals, session, nodes, leases, version.
+
+    ACTIVE reports in time; RECONCILING has not yet told all that it holds;
+    DISCONNECTED is silent, and gets no new grants; LOST is silent for long, and its
+    allocations follow their contact terms; CLOSED stopped in good order.
+    """
+    with connection.client() as pool:
+        found = pool.agents()
+    if connection.as_json:
+        documents.dump({"agents": documents.documents(found)})
+    elif found:
+        _print(found)
+    else:
+        screen.say("No agent has ever reported.")
+
+
+def state_of(agent: "inventory_pb2.Agent") -> str:
+    """The last word of an agent's state: "ACTIVE"."""
+    return documents.enum_name(agent, "state").removeprefix("AGENT_STATE_")
+
+
+def _print(found: "list[inventory_pb2.Agent]") -> None:
+    from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
+
+    columns = (
+        render.Column("agent", fold=True),
+        render.Column("center", fold=True),
+        render.Column("state"),
+        render.Column("last report", numbers=True),
+        render.Column("refusals", fold=True),
+        render.Column("session", numbers=True),
+        render.Column("nodes", numbers=True),
+        render.Column("leases", numbers=True),
+        render.Column("backend", fold=True),
+        render.Column("version"),
+    )
+    screen.stdout().print(render.table(columns, (_row(each) for each in found)))
+
+
+def _row(agent: "inventory_pb2.Agent") -> "tuple[str | Text, ...]":
+    from computepool_client.cli import render  # noqa: PLC0415 - see above
+
+    state = state_of(agent)
+    last = f" (last: {agent.last_refusal})" if agent.last_refusal else ""
+    return (
+        agent.name,
+        agent.center,
+        render.styled(state, _STYLES.get(state, "")),
+        units.age(agent.last_sync_age_ms),
+        f"{agent.refusals:,}{last}",
+        f"{agent.session:,}",
+        f"{agent.nodes:,}",
+        f"{agent.leases:,}",
+        agent.backend,
+        agent.version,
+    )
+
+
+def forget(
+    connection: Connection,
+    agent: Annotated[str, typer.Argument(help="Name of an agent that will never return.")],
+    yes: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--yes", "-y", help="Do not ask.")
+    ] = False,
+) -> None:
+    """Strike off an agent that will never return.
+
+    Its leases end as LOST, its nodes leave the view and their capacity goes with
+    them. Refused (status 6) while the agent is alive. Asks on a terminal; elsewhere
+    it needs --yes.
+    """
+    if not yes and not _confirmed(agent):
+        raise typer.Exit(
+            exits.tell_plainly(
+                f"not forgotten: {agent!r} loses all its leases, confirm with --yes",
+                exits.Exit.USAGE,
+                as_json=connection.as_json,
+                reason="NOT_CONFIRMED",
+            )
+        )
+    with connection.client() as pool:
+        answer = pool.forget_agent(agent)
+    if connection.as_json:
+        documents.dump(documents.document(answer))
+    else:
+        screen.say(
+            f"Forgot {agent}: {answer.nodes_removed:,} nodes left the view,"
+            f" {answer.allocations_lost:,} allocations ended as LOST."
+        )
+
+
+def _confirmed(agent: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    question = f"Forget {screen.clean(agent)}? Its leases end as LOST, its nodes leave the view."
+    return typer.confirm(question, err=True)

@@ -1,0 +1,229 @@
+"""`computepool allocate` and `preview`: asking for computing power."""
+
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from computepool_client import errors
+from computepool_client.cli import documents, exits, flags, grants, screen, spec, units, waiting
+from computepool_client.cli.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from computepool.v1 import allocation_pb2
+
+# The broker is told to answer before the call's own deadline cuts the answer off.
+_SHARE_OF_TIMEOUT = 0.8
+_LONGEST_WAIT_MS = 60_000
+_LONGEST_REQUEST_ID = 128
+
+
+class For(StrEnum):
+    """The state that a grant is waited for in."""
+
+    ACTIVE = "active"
+    RESERVED = "reserved"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    flags.command(app, "allocate", "Allocate")(allocate)
+    flags.command(app, "preview", "Allocate")(preview)
+
+
+def _request_id(text: str) -> str:
+    if not text or len(text) > _LONGEST_REQUEST_ID or not text.isprintable():
+        raise ValueError("a request id has 1 to 128 printable characters")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How to ask, besides what for."""
+
+    request_id: Annotated[
+        str,
+        typer.Option(
+            metavar="ID",
+            parser=flags.parser(_request_id),
+            show_default="a fresh random one",
+            help="Repeating a call with the same id gives the same allocation, never a second.",
+        ),
+    ] = ""
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="Free text; at most 1024 characters.")
+    ] = ""
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A label of the allocation; may be repeated."),
+    ] = None
+    wait_for: Annotated[
+        For,
+        typer.Option(
+            "--for",
+            help="Answer when all agents have admitted it (active), or when the grant is on the"
+            " broker's disk (reserved).",
+        ),
+    ] = For.ACTIVE
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="DURATION",
+            parser=flags.parser(units.parse_duration_s),
+            show_default="do not wait",
+            help="While there is no room, or no broker, ask again for this long (30s, 10m, 2h).",
+        ),
+    ] = 0.0
+
+
+def allocate(wanted: spec.Wanted, terms: Terms, connection: Connection) -> None:
+    """Get devices, cores, memory: prints where, which devices, until when, what to paste.
+
+    Ends with status 3 when there is no room, and says why for each center. With
+    --wait it asks again at the moments that the broker suggests. Ctrl-C while
+    waiting ends with status 130 and says whether something may have been granted.
+    """
+    request = _request(connection, wanted, terms)
+    with connection.client() as pool:
+        asking = waiting.Asking(pool, request, connection.timeout_s)
+        with _explained(asking, as_json=connection.as_json), _progress(connection) as tell:
+            answer = asking.until(terms.wait, tell)
+    if connection.as_json:
+        documents.dump(documents.document(answer))
+    else:
+        if answer.duplicate:
+            screen.remark("This request id was granted before: here is that allocation.")
+        grants.show(answer.allocation)
+    if not grants.is_live(answer.allocation):
+        raise typer.Exit(exits.Exit.FAILED)
+
+
+def preview(wanted: spec.Wanted, connection: Connection) -> None:
+    """Say where `allocate` with the same flags would place it now, or why not.
+
+    Changes nothing. Ends with status 3 when there is no room.
+    """
+    message = wanted.message()
+    with connection.client() as pool:
+        answer = pool.preview(wanted.tenant, message)
+    refused = answer.HasField("refusal")
+    if connection.as_json:
+        documents.dump(documents.document(answer))
+    elif refused:
+        from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
+
+        refusals.show(answer.refusal, screen.stdout())
+    else:
+        screen.say(f"There is room for {grants.asked_for(message)}:")
+        grants.show_leases(answer.leases)
+        screen.say("Nothing is held: another may take it before you ask.")
+    if refused:
+        raise typer.Exit(exits.Exit.NO_ROOM)
+
+
+def _request(
+    connection: Connection, wanted: spec.Wanted, terms: Terms
+) -> "allocation_pb2.CreateAllocationRequest":
+    message = wanted.message()
+    labels = spec.pairs(terms.label, "--label")
+    from computepool.v1 import allocation_pb2  # noqa: PLC0415 - slow to import
+
+    waits = {
+        For.ACTIVE: allocation_pb2.WAIT_FOR_ACTIVE,
+        For.RESERVED: allocation_pb2.WAIT_FOR_RESERVED,
+    }
+    wait_ms = int(connection.timeout_s * 1000 * _SHARE_OF_TIMEOUT)
+    return allocation_pb2.CreateAllocationRequest(
+        tenant=wanted.tenant,
+        request_id=terms.request_id or uuid.uuid4().hex,
+        spec=message,
+        description=terms.description,
+        labels=labels,
+        wait_for=waits[terms.wait_for],
+        wait_ms=max(1, min(wait_ms, _LONGEST_WAIT_MS)) if terms.wait_for is For.ACTIVE else 0,
+    )
+
+
+@contextmanager
+def _explained(asking: waiting.Asking, *, as_json: bool) -> Iterator[None]:
+    """Says after a failure or Ctrl-C whether something may have been granted."""
+    request_id = asking.request.request_id
+    try:
+        yield
+    except errors.PoolError as error:
+        if asking.maybe_granted:
+            error.message += f". {_perhaps(request_id)}"
+        raise
+    except KeyboardInterrupt:
+        certain = f"nothing was granted (request id {request_id})"
+        message = f"stopped: {_perhaps(request_id) if asking.maybe_granted else certain}"
+        status = exits.tell_plainly(
+            message, exits.Exit.INTERRUPTED, as_json=as_json, reason="INTERRUPTED"
+        )
+        raise typer.Exit(status) from None
+
+
+def _perhaps(request_id: str) -> str:
+    return (
+        "it may have been granted: look with `computepool list`, or repeat the command"
+        f" with --request-id {request_id} to get it"
+    )
+
+
+@contextmanager
+def _progress(connection: Connection) -> "Iterator[Callable[[waiting.Pause], None]]":
+    """Tells about a wait: a live line on a terminal, else a line when the cause changes."""
+    console = screen.stderr()
+    if connection.as_json or not console.is_terminal:
+        yield _Changes(as_json=connection.as_json).tell
+        return
+    with console.status("asking") as status:
+        yield lambda pause: status.update(screen.clean(_line(pause)))
+
+
+class _Changes:
+    """Prints a pause only when its cause is another than before."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._last = ""
+
+    def tell(self, pause: waiting.Pause) -> None:
+        cause = _cause(pause.error)
+        if cause == self._last:
+            return
+        self._last = cause
+        if self._as_json:
+            waited: documents.Json = {
+                "reason": pause.error.reason,
+                "message": cause,
+                "waited_s": round(pause.waited_s, 1),
+                "of_s": pause.of_s,
+                "retry_in_s": round(pause.next_s, 1),
+            }
+            documents.dump({"waiting": waited}, sys.stderr, line=True)
+        else:
+            screen.remark(_line(pause))
+
+
+def _line(pause: waiting.Pause) -> str:
+    return (
+        f"waiting {units.age(int(pause.waited_s * 1000))}"
+        f" of {units.duration(int(pause.of_s * 1000))}: {_cause(pause.error)};"
+        f" next try in {pause.next_s:.0f}s"
+    )
+
+
+def _cause(error: errors.PoolError) -> str:
+    if isinstance(error, errors.NoRoomError):
+        from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
+
+        return refusals.in_short(error.refusal)
+    return error.message

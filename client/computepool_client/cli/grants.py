@@ -1,0 +1,155 @@
+"""An allocation as text: where it is, its devices, when it expires, what to paste."""
+
+import shlex
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from computepool_client.cli import documents, screen, units
+
+if TYPE_CHECKING:
+    from computepool.v1 import allocation_pb2, types_pb2
+
+_WHOLE_MILLI: Final = 1000
+_LIVE: Final = ("RESERVED", "ACTIVE")
+
+
+def state_of(allocation: "allocation_pb2.Allocation") -> str:
+    """The last word of its state, and how it ended: "ACTIVE", "ENDED (EXPIRED)"."""
+    state = documents.enum_name(allocation, "state").removeprefix("ALLOCATION_STATE_")
+    end = documents.enum_name(allocation, "end_reason").removeprefix("END_REASON_")
+    return state if end == "UNSPECIFIED" else f"{state} ({end})"
+
+
+def is_live(allocation: "allocation_pb2.Allocation") -> bool:
+    """Has not ended for its tenant."""
+    return state_of(allocation) in _LIVE
+
+
+def asked_for(spec: "types_pb2.AllocationSpec") -> str:
+    """What was asked for, in short: "2 parts of 1 A100 or H800, 4 cores, 32 GiB memory"."""
+    part = spec.part
+    wanted = [_devices_wanted(part)]
+    resources = part.resources
+    wanted += [f"{units.thousandths(resources.cpu_milli)} cores"] * bool(resources.cpu_milli)
+    wanted += [f"{units.size(resources.memory_mib)} memory"] * bool(resources.memory_mib)
+    wanted += [f"{units.size(resources.disk_mib)} disk"] * bool(resources.disk_mib)
+    wanted += [f"{resources.extras[name]} {name}" for name in sorted(resources.extras)]
+    text = ", ".join(each for each in wanted if each)
+    return f"{spec.count} parts of {text}" if spec.count > 1 else text
+
+
+def places(allocation: "allocation_pb2.Allocation") -> str:
+    """The centers that it is in, with the number of parts in each when several."""
+    counts: dict[str, int] = {}
+    for lease in allocation.leases:
+        counts[lease.center] = counts.get(lease.center, 0) + 1
+    if len(allocation.leases) == 1:
+        return f"{allocation.leases[0].center}/{allocation.leases[0].node}"
+    return ", ".join(f"{center} x {count}" for center, count in counts.items())
+
+
+def expiry(allocation: "allocation_pb2.Allocation") -> str:
+    """Time left until it expires; "-" when it has ended for its tenant."""
+    left = allocation.remaining_ttl_ms
+    return units.duration(left) if is_live(allocation) and left else "-"
+
+
+def show(allocation: "allocation_pb2.Allocation") -> None:
+    """Prints everything a tenant needs to know, the lines to paste last."""
+    screen.say(f"Allocation {allocation.id} is {state_of(allocation)}.", "bold")
+    for name, text in _facts(allocation):
+        screen.say(f"  {name:<12}{text}")
+    if allocation.leases:
+        show_leases(allocation.leases)
+    if state_of(allocation) == "ACTIVE":
+        screen.say("To use it, paste this in the shell that starts your work:")
+        for line in export_lines(allocation):
+            screen.say(line)
+    elif state_of(allocation) == "RESERVED":
+        screen.say(
+            "Not all agents have admitted their part yet, so a place may still change."
+            f" See again: computepool get {allocation.id}"
+        )
+
+
+def show_leases(leases: "Iterable[allocation_pb2.Lease]") -> None:
+    """Prints where each part is, and on which devices."""
+    from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
+
+    columns = (
+        render.Column("part", numbers=True),
+        render.Column("node", fold=True),
+        render.Column("center", fold=True),
+        render.Column("region", fold=True),
+        render.Column("model"),
+        render.Column("devices", fold=True),
+        render.Column("state"),
+    )
+    rows = (
+        (
+            str(lease.index),
+            lease.node,
+            lease.center,
+            lease.region,
+            lease.model or "-",
+            render.lines([_device(each) for each in lease.devices]),
+            documents.enum_name(lease, "state").removeprefix("LEASE_STATE_"),
+        )
+        for lease in leases
+    )
+    screen.stdout().print(render.table(columns, rows))
+
+
+def export_lines(allocation: "allocation_pb2.Allocation") -> list[str]:
+    """Shell lines that name the allocation and its devices, a block for each node."""
+    by_node: dict[str, list[str]] = {}
+    for lease in allocation.leases:
+        by_node.setdefault(lease.node, []).extend(each.device_id for each in lease.devices)
+    lines = []
+    for node, devices in by_node.items():
+        if len(by_node) > 1:
+            lines.append(f"# on {screen.clean(node)}")
+        lines.append(
+            f"export COMPUTEPOOL_ALLOCATION={shlex.quote(allocation.id)}"
+            f" COMPUTEPOOL_NODE={shlex.quote(node)}"
+            f" CUDA_VISIBLE_DEVICES={shlex.quote(','.join(devices))}"
+        )
+    return lines
+
+
+def _facts(allocation: "allocation_pb2.Allocation") -> Iterator[tuple[str, str]]:
+    yield "tenant", allocation.tenant
+    yield "asked for", asked_for(allocation.spec)
+    if allocation.request_id:
+        yield "request id", allocation.request_id
+    if is_live(allocation):
+        yield (
+            "expires in",
+            f"{expiry(allocation)} unless renewed: computepool renew {allocation.id}",
+        )
+    if allocation.end_message:
+        yield "ended", allocation.end_message
+    if allocation.description:
+        yield "description", allocation.description
+    if allocation.labels:
+        labels = (f"{name}={allocation.labels[name]}" for name in sorted(allocation.labels))
+        yield "labels", " ".join(labels)
+    if allocation.adopted:
+        yield "adopted", "brought back from the journals of agents after the store was lost"
+    for flag in allocation.flags:
+        yield "flag", flag
+
+
+def _devices_wanted(part: "types_pb2.PartSpec") -> str:
+    if not part.devices and not part.device_milli:
+        return ""
+    amount = units.thousandths(part.device_milli or part.devices * _WHOLE_MILLI)
+    memory = part.min_device_memory_mib
+    least = f" with {units.size(memory)} or more" if memory else ""
+    many = "s" * (part.devices > 1)
+    return f"{amount} {' or '.join(part.models) or 'device' + many}{least}"
+
+
+def _device(share: "types_pb2.DeviceShare") -> str:
+    part = "" if share.milli == _WHOLE_MILLI else f" ({units.thousandths(share.milli)})"
+    return share.device_id + part

@@ -1,0 +1,82 @@
+"""The command `computepool`: puts its groups together and turns errors into statuses."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from computepool_client import errors
+from computepool_client.cli import (
+    agents,
+    allocate,
+    allocations,
+    audit,
+    cordon,
+    exits,
+    nodes,
+    version,
+    view,
+)
+
+_EPILOG = (
+    "Exit status: 0 done, 2 wrong usage, 3 no room, 4 not found, 5 no broker answers or it is not"
+    " ready, 6 refused in the present state, 1 anything else, 130 interrupted."
+)
+
+
+def build() -> typer.Typer:
+    """The application with all its commands."""
+    app = typer.Typer(
+        name="computepool",
+        help="One pool of computing power over many centers: see it, get some, give it back.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for group in (view, nodes, agents, audit, version, allocate, allocations, cordon):
+        group.register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status; never raises."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        command = typer.main.get_command(build())
+        # Outside of standalone mode a usage error is raised, and can be told as JSON.
+        result = command.main(given, prog_name="computepool", standalone_mode=not as_json)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else exits.Exit.FAILED
+    except errors.PoolError as error:
+        return exits.tell(error, as_json=as_json)
+    except BrokenPipeError:
+        return _without_reader()
+    except KeyboardInterrupt:
+        return exits.Exit.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last stop: no traceback to a user
+        return _unforeseen(error, as_json=as_json)
+    return result if isinstance(result, int) else exits.Exit.DONE
+
+
+def _without_reader() -> int:
+    """Whoever read our output has gone; nothing may be flushed to it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exits.Exit.FAILED
+
+
+def _unforeseen(error: Exception, *, as_json: bool) -> int:
+    explain = getattr(error, "format_message", None)
+    if callable(explain):
+        return exits.tell_plainly(str(explain()), exits.Exit.USAGE, as_json=as_json, reason="USAGE")
+    if os.environ.get("COMPUTEPOOL_DEBUG"):
+        traceback.print_exception(error)
+    text = f"unforeseen {type(error).__name__}: {error} (COMPUTEPOOL_DEBUG=1 shows where)"
+    return exits.tell_plainly(text, exits.Exit.FAILED, as_json=as_json, reason="UNFORESEEN")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

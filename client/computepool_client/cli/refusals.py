@@ -1,0 +1,68 @@
+"""Why there is no room, as a table: one line per center."""
+
+from typing import TYPE_CHECKING
+
+from computepool_client.cli import render, units
+
+if TYPE_CHECKING:
+    from computepool.v1 import allocation_pb2
+    from rich.console import Console
+
+_COLUMNS = (
+    render.Column("center"),
+    render.Column("region"),
+    render.Column("blocked by"),
+    render.Column("missing", fold=True),
+    render.Column("nodes left", numbers=True),
+    render.Column("age", numbers=True),
+)
+# What a filter asks, where its name alone leaves one guessing.
+_MEANING = {
+    "REGION_NOT_ALLOWED": "not in a region that the request allows",
+    "CENTER_NOT_ALLOWED": "not a center that the request allows",
+    "NOT_SCHEDULABLE": "no node takes new grants now (cordoned, silent, suspect; see `nodes`)",
+    "LABELS": "no node carries the labels",
+    "MODEL": "no device of an accepted model with enough memory",
+    "DEVICES": "too few whole free devices on one node",
+    "DEVICE_SHARE": "no single device has so large a share free",
+    "GANG": "some parts fit, but not all at once",
+}
+
+
+def show(refusal: "allocation_pb2.Refusal", console: "Console") -> None:
+    """Prints the summary, the table, and what the reasons in it mean."""
+    console.print(render.styled(f"No room: {_summary(refusal)}", "bold red"), soft_wrap=True)
+    if not refusal.centers:
+        return
+    console.print(render.table(_COLUMNS, (_row(each) for each in refusal.centers)))
+    if refusal.centers_omitted:
+        console.print(f"... and {refusal.centers_omitted} more centers (all: computepool preview)")
+    for reason in dict.fromkeys(each.reason for each in refusal.centers):
+        if reason in _MEANING:
+            console.print(render.styled(f"{reason}: {_MEANING[reason]}", "dim"), soft_wrap=True)
+
+
+def in_short(refusal: "allocation_pb2.Refusal | None") -> str:
+    """What blocks at the center that lacks least, for a line of progress."""
+    if refusal is None or not refusal.centers:
+        return "no center has room"
+    first = refusal.centers[0]
+    lacks = f", {units.missing(first.missing, first.resource)} missing" if first.resource else ""
+    others = len(refusal.centers) - 1 + refusal.centers_omitted
+    more = f"; {others} more centers likewise or worse" if others else ""
+    return f"{first.center}: {first.reason}{lacks}{more}"
+
+
+def _summary(refusal: "allocation_pb2.Refusal") -> str:
+    return refusal.summary or "no center can take it now."
+
+
+def _row(center: "allocation_pb2.CenterRefusal") -> tuple[str, ...]:
+    return (
+        center.center,
+        center.region,
+        center.reason,
+        units.missing(center.missing, center.resource),
+        f"{center.nodes:,}",
+        units.age(center.age_ms),
+    )

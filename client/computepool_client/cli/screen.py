@@ -1,0 +1,55 @@
+"""The terminal: consoles, and text from outside made fit for it.
+
+Rich is imported on first use. Colours appear only on terminals, and not with
+NO_COLOR. Where the output is no terminal nothing is cut to a width.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Wide enough for any table, where no terminal says how wide it is.
+_WIDTH_OF_A_FILE = 240
+
+
+def stdout() -> "Console":
+    """The console for answers."""
+    return _console(to_stderr=False)
+
+
+def stderr() -> "Console":
+    """The console for errors and progress."""
+    return _console(to_stderr=True)
+
+
+def clean(text: str) -> str:
+    """Text from outside without control characters: it must not steer the terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def complain(message: str) -> None:
+    """One error, on stderr."""
+    from rich.text import Text  # noqa: PLC0415 - only what prints pays for rich
+
+    stderr().print(Text.assemble(("Error: ", "bold red"), clean(message)), soft_wrap=True)
+
+
+def remark(message: str) -> None:
+    """One line beside the answer, on stderr."""
+    stderr().print(clean(message), markup=False, soft_wrap=True)
+
+
+def say(message: str, style: str = "") -> None:
+    """One line of the answer, never broken, so that it can be copied."""
+    stdout().print(clean(message), style=style or None, markup=False, soft_wrap=True)
+
+
+def _console(*, to_stderr: bool) -> "Console":
+    from rich.console import Console  # noqa: PLC0415 - only what prints pays for rich
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE
+    return Console(stderr=to_stderr, width=width, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,196 @@
+"""Durations, sizes and amounts as people write and read them.
+
+Pure; imports nothing of this package. Every `parse_*` raises `ValueError` with a
+text that says what would be right. They take what is already a number as it is,
+so that a default can be given in the unit of the program.
+"""
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+YEAR_S: Final = 31_536_000
+_DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(MiB|GiB|TiB|PiB)", re.IGNORECASE)
+_SIZE_UNITS_MIB: Final = {"mib": 1, "gib": 1024, "tib": 1024**2, "pib": 1024**3}
+_LARGEST: Final = 2**53
+_GFLOPS_PER_P: Final = 1_000_000
+
+
+def parse_duration_s(text: str | float) -> float:
+    """Seconds of a duration such as 500ms, 30s, 10m, 2h, 1d or 1h30m; at most a year.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if not isinstance(text, str):
+        return float(text)
+    parts = _DURATION_PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration: write 500ms, 30s, 10m, 2h, 1d or 1h30m")
+    seconds = sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
+    if not 0 < seconds <= YEAR_S:
+        raise ValueError(f"{text!r} is out of range: more than 0 and at most 365d")
+    return seconds
+
+
+def parse_whole_seconds(text: str | int) -> int:
+    """Like `parse_duration_s`, for what the pool counts in whole seconds.
+
+    Raises:
+        ValueError: it is no duration, or none of whole seconds.
+    """
+    seconds = parse_duration_s(text)
+    if seconds != int(seconds):
+        raise ValueError(f"{text!r} is not a whole number of seconds")
+    return int(seconds)
+
+
+def parse_mib(text: str | int) -> int:
+    """MiB of a size such as 512MiB, 40GiB or 1.5TiB.
+
+    Raises:
+        ValueError: it is none of these, or no whole number of MiB.
+    """
+    if not isinstance(text, str):
+        return text
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size: write 512MiB, 40GiB or 1.5TiB")
+    mib = Decimal(match[1]) * _SIZE_UNITS_MIB[match[2].lower()]
+    return _whole(mib, text, "a whole number of MiB")
+
+
+def parse_cpu_milli(text: str | int) -> int:
+    """Thousandths of a core of a number of cores such as 4 or 0.5.
+
+    Raises:
+        ValueError: it is no number, or finer than a thousandth.
+    """
+    if not isinstance(text, str):
+        return text
+    try:
+        cores = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no number of cores: write 4 or 0.5") from None
+    return _whole(cores * 1000, text, "in thousandths of a core")
+
+
+def parse_pair(text: str, what: str) -> tuple[str, str]:
+    """Name and value of `name=value`.
+
+    Raises:
+        ValueError: there is no "=" or no name; `what` names it.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{text!r} is no {what}: write name=value")
+    return name, value
+
+
+def parse_extra(text: str) -> tuple[str, int]:
+    """Name and amount of an extra resource such as nvme_slot=2.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    name, value = parse_pair(text, "extra")
+    if not value.isascii() or not value.isdigit() or int(value) > _LARGEST:
+        raise ValueError(f"{text!r} is no extra: write name=N with a whole number")
+    return name, int(value)
+
+
+def parse_contact(text: str) -> int:
+    """Seconds of silence after which an agent stops the work; 0 for `keep`.
+
+    Raises:
+        ValueError: it is neither `keep` nor `stop-after:DURATION`.
+    """
+    if text == "keep":
+        return 0
+    word, _, duration = text.partition(":")
+    if word != "stop-after" or not duration:
+        raise ValueError(f"{text!r} is no contact term: write keep or stop-after:10m")
+    seconds = parse_whole_seconds(duration)
+    if seconds < 1:
+        raise ValueError(f"{text!r} is out of range: at least stop-after:1s")
+    return seconds
+
+
+def _whole(number: Decimal, text: str, want: str) -> int:
+    if not number.is_finite() or number != int(number) or not 0 <= number <= _LARGEST:
+        raise ValueError(f"{text!r} is out of range: it must be {want}, and not negative")
+    return int(number)
+
+
+def duration(milliseconds: int) -> str:
+    """A length of time in its two largest units: "1h 5m", "12s", "0.3s"."""
+    if milliseconds < 1000:  # noqa: PLR2004 - a second has a thousand of them
+        return f"{milliseconds / 1000:.1f}s"
+    seconds = milliseconds // 1000
+    parts = []
+    for unit, length_s in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, length_s)
+        if count:
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def age(milliseconds: int) -> str:
+    """An age in its largest unit: "4s", "12m"; "never" for -1."""
+    if milliseconds < 0:
+        return "never"
+    return duration(milliseconds // 1000 * 1000).split()[0] if milliseconds >= 1000 else "0s"  # noqa: PLR2004 - see above
+
+
+def thousandths(milli: int) -> str:
+    """Devices or cores of their thousandths: "8", "0.5", "1,234.25"."""
+    text = f"{Decimal(milli) / 1000:,.3f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def size(mib: int) -> str:
+    """An amount of memory or disk in the largest unit that leaves it readable."""
+    number = Decimal(mib)
+    for unit in ("MiB", "GiB", "TiB"):
+        if number < 1024:  # noqa: PLR2004 - of each in the next
+            return f"{_trimmed(number)} {unit}"
+        number /= 1024
+    return f"{_trimmed(number)} PiB"
+
+
+def power(gflops: int) -> str:
+    """P (10^15 calculations a second) of GFLOPS, with about four digits."""
+    number = gflops / _GFLOPS_PER_P
+    for limit, digits in ((10, 2), (1000, 1)):
+        if number < limit:
+            return _trimmed(Decimal(f"{number:.{digits}f}"))
+    return f"{number:,.0f}"
+
+
+def percent(part: int, whole: int) -> str:
+    """`part` of `whole` in percent, with one digit; "-" of nothing."""
+    return f"{100 * part / whole:.1f}" if whole else "-"
+
+
+def missing(amount: int, resource: str) -> str:
+    """What is missing of a resource, in the words of its unit."""
+    if not resource:
+        return "-"
+    words = {
+        "devices": lambda: f"{amount:,} device{'s' * (amount != 1)}",
+        "device_milli": lambda: f"{thousandths(amount)} of a device",
+        "cpu_milli": lambda: f"{thousandths(amount)} cores",
+        "memory_mib": lambda: f"{size(amount)} memory",
+        "disk_mib": lambda: f"{size(amount)} disk",
+        "parts": lambda: f"{amount:,} part{'s' * (amount != 1)}",
+    }
+    return words[resource]() if resource in words else f"{amount:,} {resource}"
+
+
+def _trimmed(number: Decimal) -> str:
+    text = f"{number:,.2f}"
+    return text.rstrip("0").rstrip(".")

@@ -1,0 +1,111 @@
+"""`computepool view`: the one view over all centers, as a tree."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from computepool_client import errors
+from computepool_client.cli import documents, flags, screen, units, view_rows
+from computepool_client.cli.connection import Connection
+
+if TYPE_CHECKING:
+    from computepool.v1 import inventory_pb2
+
+_PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    flags.command(app, "view", "Look")(view)
+
+
+def _precision(text: str) -> str:
+    if text and text not in _PRECISIONS:
+        raise ValueError(f"{text!r} is no precision: write one of {', '.join(_PRECISIONS)}")
+    return text
+
+
+def view(
+    connection: Connection,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            parser=flags.parser(_precision),
+            show_default="the broker's: fp16",
+            help="Precision that P counts: " + ", ".join(_PRECISIONS) + ".",
+        ),
+    ] = "",
+    region: Annotated[str, typer.Option(metavar="NAME", help="Only this region.")] = "",
+    center: Annotated[str, typer.Option(metavar="NAME", help="Only this center.")] = "",
+    depth: Annotated[
+        view_rows.Depth | None,
+        typer.Option(show_default="model up to 12 centers, else center", help="How far down."),
+    ] = None,
+) -> None:
+    """Show what there is, who uses it and what is free: region over center over model.
+
+    Amounts are devices (a center without devices: processor cores). free is what
+    is left of the total after what is reserved, used by others (foreign) and
+    granted; in flight is the part of granted that no report has shown yet; use is
+    foreign and granted in percent of the total; P is peak computing power, 10^15
+    calculations a second; age is that of the oldest number.
+    """
+    with connection.client() as pool:
+        answer = view_rows.narrowed(pool.view(precision), region, center)
+    if (region or center) and not any(each.centers for each in answer.regions):
+        what = f"center {center!r}" if center else f"region {region!r}"
+        raise errors.NotFoundError(f"the pool knows no {what}", "NOT_FOUND")
+    if connection.as_json:
+        documents.dump(documents.document(answer))
+    else:
+        show(answer, depth)
+
+
+def show(answer: "inventory_pb2.GetViewResponse", depth: view_rows.Depth | None = None) -> None:
+    """Prints the tree, and the state of the pool under it."""
+    if not answer.regions:
+        screen.say("No agent has reported yet: there are no centers to show.")
+    else:
+        from computepool_client.cli import tree  # noqa: PLC0415 - tables are slow to import
+
+        rows = view_rows.rows(answer, depth or view_rows.default_depth(answer))
+        tree.show(rows, screen.stdout())
+        _say_power(rows[-1].power, answer.precision)
+    _say_state(answer)
+
+
+def _say_power(power: view_rows.Power, precision: str) -> None:
+    if power.peak:
+        left = max(0, power.peak - power.foreign - power.granted)
+        screen.say(
+            f"P at {precision}: {units.power(power.peak)} in all,"
+            f" {units.power(power.foreign)} foreign, {units.power(power.granted)} granted,"
+            f" {units.power(left)} left"
+        )
+
+
+def _say_state(answer: "inventory_pb2.GetViewResponse") -> None:
+    screen.say(
+        f"{answer.allocations:,} allocations live; since the broker's start"
+        f" {answer.grants_total:,} granted, {answer.refusals_total:,} refused; "
+        + _audit(answer.audit_findings)
+    )
+    # The names of the states are compared, since the generated code is slow to import.
+    if documents.enum_name(answer, "state") == "POOL_STATE_WARMING_UP":
+        screen.say(
+            "WARMING UP: not all known agents are back; what cannot be placed yet is told to wait.",
+            "yellow",
+        )
+    if answer.mass_silence:
+        screen.say(
+            "MASS SILENCE: more than half of the centers fell silent together;"
+            " none of them is taken for lost.",
+            "bold red",
+        )
+
+
+def _audit(findings: int) -> str:
+    if findings < 0:
+        return "not audited yet"
+    return f"audit: {findings:,} findings, see `computepool audit`" if findings else "audit clean"
