@@ -15,8 +15,12 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from computepool_agents.toml_table import MAX_LABELS, Table, TableError
+from computepool_agents.toml_table import Table, TableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FORMAT = 1
 ROLES = ("core", "support", "receiver")
@@ -26,6 +30,7 @@ MAX_FILE_BYTES = 1 << 20
 MAX_CENTERS = 1_000
 MAX_NODE_TYPES = 256
 MAX_FACTS = 256
+MAX_FIELDS = 32  # of a node type, known or not
 MAX_NODES = 200_000  # of the whole scenario
 MAX_DEVICES = 64  # of a node, as in an allocation's part
 MAX_AMOUNT = 1 << 40  # thousandths of cores, or MiB, of a node: far above any server
@@ -188,12 +193,13 @@ def _scenario(table: Table) -> Scenario:
     )
     table.end()
     _check_together(table, scenario)
+    _check_assumptions(table, scenario, node_types.values())
     return scenario
 
 
 def _node_type(types: Table, key: str) -> NodeGroup:
     types.check_name(key, key)
-    table = types.table(key, most=MAX_LABELS)
+    table = types.table(key, most=MAX_FIELDS)
     devices = table.integer("devices", 0, MAX_DEVICES)
     labels = table.labels()
     group = NodeGroup(
@@ -272,15 +278,12 @@ def _check_together(table: Table, scenario: Scenario) -> None:
         nodes += sum(group.count for group in center.groups)
     if nodes > MAX_NODES:
         raise table.error("centers", f"have {nodes:,} nodes in all; at most {MAX_NODES:,}")
-    _check_assumptions(table, scenario)
 
 
-def _check_assumptions(table: Table, scenario: Scenario) -> None:
+def _check_assumptions(table: Table, scenario: Scenario, node_types: Iterable[NodeGroup]) -> None:
     """Check that each assumed field is explained and that nothing else is."""
     assumed = {name for center in scenario.centers for name in center.assumed}
-    assumed |= {
-        name for center in scenario.centers for group in center.groups for name in group.assumed
-    }
+    assumed |= {name for node_type in node_types for name in node_type.assumed}
     for name in sorted(assumed - set(scenario.assumptions)):
         raise table.error("assumptions", f"lack {name!r}, which is assumed somewhere")
     for name in sorted(set(scenario.assumptions) - assumed):

@@ -163,5 +163,5 @@ def _shown(value: object) -> str:
     """Return a value for an error's text: short, and no control characters."""
     try:
         return ascii(value)[:80]
-    except ValueError:  # an integer of more digits than Python converts
+    except (ValueError, RecursionError):  # more digits than Python converts, or deep nesting
         return "that"

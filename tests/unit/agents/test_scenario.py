@@ -109,6 +109,7 @@ def test_what_is_read_is_frozen(tmp_path: Path) -> None:
         ("seed = 7", "seed = 7.0", "seed: must be an integer, not 7.0"),
         ("seed = 7", f"seed = 0x{'f' * 9_000}", "seed: must be 0 to 9,223"),
         ("seed = 7", f"seed = {'9' * 9_000}", "is not TOML: "),
+        ("seed = 7", f"seed{'.a' * 5_000} = 7", "seed: must be an integer, not that"),
         ("seed = 7", "seed = 7\nsede = 8", "sede: is unknown here"),
         ("value = 1", "value = nan", "facts[0].value: must be within 1e+15 of 0, not nan"),
         ("value = 1", "value = []", "facts[0].value: must be a text or a number, not []"),
@@ -174,6 +175,11 @@ def test_centers_must_agree(tmp_path: Path, old: str, new: str, want: str) -> No
     with pytest.raises(ScenarioError) as caught:
         load(write(tmp_path, SMALL + CENTER_2.replace(old, new)))
     assert want in str(caught.value)
+
+
+def test_a_node_type_that_no_center_has_may_be_assumed_too(tmp_path: Path) -> None:
+    text = SMALL.replace("{ plain = 2, big = 3 }", "{ plain = 2 }")
+    assert load(write(tmp_path, text)).assumptions["cpu_milli"] == "a guess"
 
 
 def test_counts_of_tables_are_bounded(tmp_path: Path) -> None:
