@@ -48,17 +48,17 @@ def _print(found: "list[inventory_pb2.Agent]") -> None:
 
     columns = (
         render.Column("agent", fold=True),
-        render.Column("center", fold=True),
+        render.Column("center", fold=True, dispensable=3),
         render.Column("state"),
-        render.Column("last report", numbers=True),
+        render.Column("last\nreport", numbers=True),
         render.Column("refusals", fold=True),
         render.Column("session", numbers=True),
         render.Column("nodes", numbers=True),
         render.Column("leases", numbers=True),
-        render.Column("backend", fold=True),
-        render.Column("version"),
+        render.Column("backend", fold=True, dispensable=2),
+        render.Column("version", dispensable=1),
     )
-    screen.stdout().print(render.table(columns, (_row(each) for each in found)))
+    render.show(screen.stdout(), columns, (_row(each) for each in found))
 
 
 def _row(agent: "inventory_pb2.Agent") -> "tuple[str | Text, ...]":

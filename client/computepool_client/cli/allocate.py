@@ -49,14 +49,14 @@ class Terms:
     """How to ask, besides what for."""
 
     request_id: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="ID",
             parser=flags.parser(_request_id),
             show_default="a fresh random one",
             help="Repeating a call with the same id gives the same allocation, never a second.",
         ),
-    ] = ""
+    ] = None
     description: Annotated[
         str, typer.Option(metavar="TEXT", help="Free text; at most 1024 characters.")
     ] = ""

@@ -114,18 +114,18 @@ def _print(found: "list[allocation_pb2.Allocation]") -> None:
     described = any(each.description for each in found)
     columns = [
         render.Column("id"),
-        render.Column("tenant", fold=True),
+        render.Column("tenant", fold=True, dispensable=2),
         render.Column("state", fold=True),
         render.Column("asked for", fold=True),
         render.Column("where", fold=True),
-        render.Column("expires in", numbers=True),
-        render.Column("granted", numbers=True),
+        render.Column("expires\nin", numbers=True),
+        render.Column("granted", numbers=True, dispensable=1),
     ]
     if described:
         columns.append(render.Column("description", fold=True))
     now_ms = int(time.time() * 1000)
     rows = (chain(_row(each, now_ms), [each.description] * described) for each in found)
-    screen.stdout().print(render.table(columns, [tuple(row) for row in rows]))
+    render.show(screen.stdout(), columns, [tuple(row) for row in rows])
 
 
 def _row(allocation: "allocation_pb2.Allocation", now_ms: int) -> tuple[str, ...]:

@@ -57,6 +57,6 @@ def _print(answer: "inventory_pb2.AuditPoolResponse") -> None:
         )
         for each in answer.findings
     )
-    screen.stdout().print(render.table(columns, rows))
+    render.show(screen.stdout(), columns, rows)
     omitted = f", {answer.findings_omitted:,} of them not listed" if answer.findings_omitted else ""
-    screen.say(f"{count:,} findings{omitted}: {looked_at}.", "bold red")
+    screen.say(f"{count:,} finding{'s' * (count != 1)}{omitted}: {looked_at}.", "bold red")

@@ -27,9 +27,14 @@ def command(app: typer.Typer, name: str, panel: str) -> Callable[[_Function], _F
 
 
 def parser(parse: Callable[[str], _Made]) -> Callable[[str], _Made]:
-    """A parser for typer of one that raises `ValueError`: the text becomes a usage error."""
+    """A parser for typer of one that raises `ValueError`: the text becomes a usage error.
 
-    def parse_or_explain(text: str) -> _Made:
+    A default that is no text any more is taken as it is.
+    """
+
+    def parse_or_explain(text: str | _Made) -> _Made:
+        if not isinstance(text, str):
+            return text
         try:
             return parse(text)
         except ValueError as error:

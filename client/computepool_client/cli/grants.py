@@ -79,10 +79,10 @@ def show_leases(leases: "Iterable[allocation_pb2.Lease]") -> None:
     columns = (
         render.Column("part", numbers=True),
         render.Column("node", fold=True),
-        render.Column("center", fold=True),
-        render.Column("region", fold=True),
+        render.Column("center", fold=True, dispensable=1),
+        render.Column("region", fold=True, dispensable=2),
         render.Column("model"),
-        render.Column("devices", fold=True),
+        render.Column("devices", fold=True, least=41),
         render.Column("state"),
     )
     rows = (
@@ -97,7 +97,7 @@ def show_leases(leases: "Iterable[allocation_pb2.Lease]") -> None:
         )
         for lease in leases
     )
-    screen.stdout().print(render.table(columns, rows))
+    render.show(screen.stdout(), columns, rows)
 
 
 def export_lines(allocation: "allocation_pb2.Allocation") -> list[str]:

@@ -19,6 +19,7 @@ from computepool_client.cli import (
     version,
     view,
 )
+from computepool_client.cli.up import command as up
 
 _EPILOG = (
     "Exit status: 0 done, 2 wrong usage, 3 no room, 4 not found, 5 no broker answers or it is not"
@@ -36,7 +37,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (view, nodes, agents, audit, version, allocate, allocations, cordon):
+    for group in (up, view, nodes, agents, audit, version, allocate, allocations, cordon):
         group.register(app)
     return app
 

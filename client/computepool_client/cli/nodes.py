@@ -48,16 +48,16 @@ def _print(found: "list[inventory_pb2.Node]") -> None:
 
     columns = (
         render.Column("node", fold=True),
-        render.Column("center", fold=True),
+        render.Column("center", fold=True, dispensable=2),
         render.Column("state", fold=True),
-        render.Column("devices free/all", fold=True),
-        render.Column("cores free", numbers=True),
-        render.Column("memory free", numbers=True),
-        render.Column("disk free", numbers=True),
+        render.Column("devices\nfree/all", fold=True),
+        render.Column("cores\nfree", numbers=True),
+        render.Column("memory\nfree", numbers=True),
+        render.Column("disk\nfree", numbers=True, dispensable=1),
         render.Column("leases", numbers=True),
         render.Column("age", numbers=True),
     )
-    screen.stdout().print(render.table(columns, (_row(node) for node in found)))
+    render.show(screen.stdout(), columns, (_row(node) for node in found))
 
 
 def _row(node: "inventory_pb2.Node") -> tuple[str, ...]:

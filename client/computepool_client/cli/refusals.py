@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     render.Column("center"),
-    render.Column("region"),
+    render.Column("region", dispensable=1),
     render.Column("blocked by"),
     render.Column("missing", fold=True),
-    render.Column("nodes left", numbers=True),
+    render.Column("nodes\nleft", numbers=True),
     render.Column("age", numbers=True),
 )
 # What a filter asks, where its name alone leaves one guessing.
@@ -34,7 +34,7 @@ def show(refusal: "allocation_pb2.Refusal", console: "Console") -> None:
     console.print(render.styled(f"No room: {_summary(refusal)}", "bold red"), soft_wrap=True)
     if not refusal.centers:
         return
-    console.print(render.table(_COLUMNS, (_row(each) for each in refusal.centers)))
+    render.show(console, _COLUMNS, (_row(each) for each in refusal.centers))
     if refusal.centers_omitted:
         console.print(f"... and {refusal.centers_omitted} more centers (all: computepool preview)")
     for reason in dict.fromkeys(each.reason for each in refusal.centers):

@@ -4,6 +4,7 @@ Imports rich, so import it inside commands.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
@@ -12,80 +13,67 @@ from rich.text import Text
 from computepool_client.cli import render, units
 from computepool_client.cli.view_rows import Row, Sums, use
 
-# From this width on a heading stands in one line, and `reserved` has room.
-_WIDE: Final = 110
 # Where use deserves a colour, in percent.
 _NEARLY_FULL: Final = 90
-
-_Amount = tuple[str, Callable[[Sums], int]]
-_ALWAYS: Final = ("total", "foreign", "granted", "in flight", "free", "overcommit")
-_AMOUNTS: Final[tuple[_Amount, ...]] = (
-    ("total", lambda sums: sums.total),
-    ("reserved", lambda sums: sums.reserved),
-    ("foreign", lambda sums: sums.foreign),
-    ("granted", lambda sums: sums.granted),
-    ("in flight", lambda sums: sums.in_flight),
-    ("releasing", lambda sums: sums.releasing),
-    ("free", lambda sums: sums.free),
-    ("overcommit", lambda sums: sums.overcommit),
-)
-_NARROW_HEADINGS: Final = {
-    "in flight": "in\nflight",
-    "overcommit": "over-\ncommit",
-    "releasing": "relea-\nsing",
-    "use %": "use\n%",
-}
+_MOST_NOTES: Final = 20
 _STYLES: Final = {-1: "bold", 0: "bold", 1: "", 2: "dim"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """A column of amounts; `dispensable` when it tells nothing, see `render.Column`."""
+
+    heading: str
+    of: Callable[[Sums], int]
+    when_empty: int = 0
+    when_full: int = 0
+
+
+_AMOUNTS: Final = (
+    _Amount("total", lambda sums: sums.total),
+    _Amount("reserved", lambda sums: sums.reserved, when_empty=9, when_full=9),
+    _Amount("foreign", lambda sums: sums.foreign),
+    _Amount("granted", lambda sums: sums.granted),
+    _Amount("in\nflight", lambda sums: sums.in_flight, when_empty=7),
+    _Amount("relea-\nsing", lambda sums: sums.releasing, when_empty=8, when_full=1),
+    _Amount("free", lambda sums: sums.free),
+    _Amount("over-\ncommit", lambda sums: sums.overcommit, when_empty=6),
+)
+
+
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Prints the rows; the last is the whole.
-
-    Columns that are empty throughout are left out where they are not the rule
-    (`reserved`, `releasing`), and on narrow terminals wherever they tell nothing.
-    """
-    wide = console.width >= _WIDE
-    amounts = _shown(rows, wide=wide)
-    noted = any(row.notes for row in rows)
-    headings = [heading for heading, _ in amounts] + ["P", "use %", "age"]
-    columns = [render.Column("region > center > model" if wide else "name")]
-    columns += [
-        render.Column(each if wide else _NARROW_HEADINGS.get(each, each), numbers=True)
-        for each in headings
-    ]
-    if noted:
-        columns.append(render.Column("notes", fold=True))
-    made = render.table(columns, ())
-    for row in rows:
-        if row is rows[-1]:
-            made.add_section()
-        notes = [Text("; ".join(row.notes), "dim" if row.level == 0 else "yellow")]
-        made.add_row(_name(row), *_amounts(row, amounts), *_rest(row), *(notes if noted else []))
-    console.print(made)
+    """Prints the rows, the last of which is the whole, and their notes under them."""
+    columns = [render.Column("region, center,\nmodel", fold=True, least=17)]
+    columns += [_column(each, rows) for each in _AMOUNTS]
+    columns += [render.Column(each, numbers=True) for each in ("P", "use\n%", "age")]
+    cells = [[_name(row), *_amounts(row), *_rest(row)] for row in rows]
+    console.print(render.table(columns, cells, console.width, last_apart=True))
+    noted = [(row.name, note) for row in rows if row.level > 0 for note in row.notes]
+    for name, note in noted[:_MOST_NOTES]:
+        console.print(render.styled(f"! {name}: {note}", "yellow"), soft_wrap=True)
+    if len(noted) > _MOST_NOTES:
+        console.print(f"! ... and {len(noted) - _MOST_NOTES} more such notes")
 
 
-def _shown(rows: Sequence[Row], *, wide: bool) -> list[_Amount]:
-    sums = [row.sums for row in rows if row.sums is not None]
-    return [
-        (heading, amount)
-        for heading, amount in _AMOUNTS
-        if any(amount(each) for each in sums)
-        or (heading in _ALWAYS and (wide or heading not in ("in flight", "overcommit")))
-    ]
+def _column(amount: _Amount, rows: Sequence[Row]) -> render.Column:
+    told = any(row.sums is not None and amount.of(row.sums) for row in rows)
+    dispensable = amount.when_full if told else amount.when_empty
+    return render.Column(amount.heading, numbers=True, dispensable=dispensable)
 
 
 def _name(row: Row) -> Text:
     name = render.styled("  " * max(row.level, 0) + row.name, _STYLES[row.level])
-    return name.append(" (cores)", "dim") if row.cores else name
+    if row.level == 0 and row.notes:
+        name.append(f" ({', '.join(row.notes)})", "dim")
+    return name.append(", cores", "dim") if row.cores else name
 
 
-def _amounts(row: Row, amounts: Sequence[_Amount]) -> list[Text]:
-    if row.sums is None:
-        return [Text("-", "dim") for _ in amounts]
+def _amounts(row: Row) -> list[Text]:
     cells = []
-    for heading, amount in amounts:
-        milli = amount(row.sums)
-        style = "bold red" if heading == "overcommit" else _STYLES[row.level]
+    for amount in _AMOUNTS:
+        milli = amount.of(row.sums) if row.sums is not None else 0
+        alarming = amount.heading.startswith("over")
+        style = "bold red" if alarming else _STYLES[row.level]
         cells.append(Text(units.thousandths(milli), style) if milli else Text("-", "dim"))
     return cells
 

@@ -1,8 +1,7 @@
 """Durations, sizes and amounts as people write and read them.
 
 Pure; imports nothing of this package. Every `parse_*` raises `ValueError` with a
-text that says what would be right. They take what is already a number as it is,
-so that a default can be given in the unit of the program.
+text that says what would be right.
 """
 
 import re
@@ -18,14 +17,12 @@ _LARGEST: Final = 2**53
 _GFLOPS_PER_P: Final = 1_000_000
 
 
-def parse_duration_s(text: str | float) -> float:
+def parse_duration_s(text: str) -> float:
     """Seconds of a duration such as 500ms, 30s, 10m, 2h, 1d or 1h30m; at most a year.
 
     Raises:
         ValueError: it is none of these.
     """
-    if not isinstance(text, str):
-        return float(text)
     parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is no duration: write 500ms, 30s, 10m, 2h, 1d or 1h30m")
@@ -35,7 +32,7 @@ def parse_duration_s(text: str | float) -> float:
     return seconds
 
 
-def parse_whole_seconds(text: str | int) -> int:
+def parse_whole_seconds(text: str) -> int:
     """Like `parse_duration_s`, for what the pool counts in whole seconds.
 
     Raises:
@@ -47,14 +44,12 @@ def parse_whole_seconds(text: str | int) -> int:
     return int(seconds)
 
 
-def parse_mib(text: str | int) -> int:
+def parse_mib(text: str) -> int:
     """MiB of a size such as 512MiB, 40GiB or 1.5TiB.
 
     Raises:
         ValueError: it is none of these, or no whole number of MiB.
     """
-    if not isinstance(text, str):
-        return text
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no size: write 512MiB, 40GiB or 1.5TiB")
@@ -62,14 +57,12 @@ def parse_mib(text: str | int) -> int:
     return _whole(mib, text, "a whole number of MiB")
 
 
-def parse_cpu_milli(text: str | int) -> int:
+def parse_cpu_milli(text: str) -> int:
     """Thousandths of a core of a number of cores such as 4 or 0.5.
 
     Raises:
         ValueError: it is no number, or finer than a thousandth.
     """
-    if not isinstance(text, str):
-        return text
     try:
         cores = Decimal(text)
     except InvalidOperation:

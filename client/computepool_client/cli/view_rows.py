@@ -169,9 +169,8 @@ def _center(center: "inventory_pb2.CenterView") -> Row:
 
 
 def _model(model: "inventory_pb2.ModelView") -> Row:
-    notes = ("unknown model: counts 0 P",) if model.unknown_model else ()
     power = Power(model.peak_gflops, model.granted_gflops, model.foreign_gflops)
-    return Row(2, model.model, Sums.of(model.devices), power, None, notes=notes)
+    return Row(2, model.model, Sums.of(model.devices), power, None)
 
 
 def _notes(center: "inventory_pb2.CenterView") -> tuple[str, ...]:
@@ -183,8 +182,9 @@ def _notes(center: "inventory_pb2.CenterView") -> tuple[str, ...]:
     elif center.nodes_schedulable < center.nodes and not center.cordoned:
         closed = center.nodes - center.nodes_schedulable
         notes.append(f"{closed:,} of {center.nodes:,} nodes closed")
-    if any(each.unknown_model for each in center.models):
-        notes.append("unknown model counts 0 P")
+    unknown = [each.model for each in center.models if each.unknown_model]
+    if unknown:
+        notes.append(f"unknown model counts 0 P: {', '.join(unknown)}")
     return tuple(notes)
 
 

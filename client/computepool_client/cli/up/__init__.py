@@ -1,0 +1,1 @@
+"""`computepool up`: a whole pool on this machine, as children of one command."""
