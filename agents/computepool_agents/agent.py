@@ -1,0 +1,291 @@
+"""One agent: opens sessions, reports, applies answers, keeps contact terms.
+
+May import all of the package but session, backends (other than their interface) and the
+composition root; knows the broker, the journal, the engine and the clock by their interfaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from computepool_agents import contact
+from computepool_agents.answers import Arbiter, Verdict, continues, verdict
+from computepool_agents.backends.base import BackendError
+from computepool_agents.backoff import Backoff
+from computepool_agents.book import Book
+from computepool_agents.link import LinkError, RetryableError, SessionStaleError
+from computepool_agents.model import Contact, Mark
+from computepool_agents.report import Reporter
+from computepool_agents.talk import Talk
+from computepool_agents.works import Surroundings, Works
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from computepool.v1 import agent_pb2 as agent
+    from structlog.typing import FilteringBoundLogger
+
+    from computepool_agents.answers import Plan
+    from computepool_agents.backends.base import Backend
+    from computepool_agents.clock import Clock
+    from computepool_agents.journal import Journal
+    from computepool_agents.link import Answer, Link
+    from computepool_agents.model import Node
+    from computepool_agents.talk import Identity
+
+CONTACT_LOST = "CONTACT_LOST"
+CONTACT_CHECK_S = 1.0
+LEAST_CONTACT_CHECK_S = 0.05
+MAX_PAUSE_S = 600.0
+MAX_GAP_S = 60.0
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: ends the task group
+    """The agent was asked to stop."""
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What an agent works with.
+
+    Attributes:
+        link: The connection to the broker.
+        journal: Its journal, open.
+        backend: The local engine.
+        clock: For contact terms.
+        rng: Jitter.
+        log: Bound to the agent's name.
+        on_ready: Called once, when a complete report has been answered.
+    """
+
+    link: Link
+    journal: Journal
+    backend: Backend
+    clock: Clock
+    rng: random.Random
+    log: FilteringBoundLogger
+    on_ready: Callable[[], None]
+
+
+class Agent:
+    """Runs until it is told to stop, or until only a person can help."""
+
+    def __init__(self, identity: Identity, wiring: Wiring) -> None:
+        self._identity = identity
+        self._wiring = wiring
+        self._log = wiring.log
+        saved = wiring.journal.saved
+        self._book = Book(saved.held, saved.seen, saved.contact)
+        self._reporter = Reporter()
+        self._wake = asyncio.Event()
+        self._held_changed = asyncio.Event()
+        self._talk: Talk | None = None
+        self._nodes: dict[str, Node] = {}
+        self._ready = False
+        self._tasks: asyncio.TaskGroup
+        self._works: Works
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; leases stay, in the journal and in the engine.
+
+        Raises:
+            ExceptionGroup: With a RejectedError, JournalError or BackendError in it.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                await self._begin()
+                await _until(stop)
+        except* _Stopped:
+            pass
+        finally:
+            await self._say_goodbye()
+
+    async def _begin(self) -> None:
+        wiring = self._wiring
+        around = Surroundings(self._tasks.create_task, self._changed, wiring.rng, self._log)
+        self._works = Works(self._book, wiring.journal, wiring.backend, around)
+        await wiring.backend.adopt(self._book.held.values())
+        self._works.resume()
+        self._tasks.create_task(self._watch_contact())
+        self._tasks.create_task(self._serve())
+
+    def _changed(self) -> None:
+        self._wake.set()
+        self._held_changed.set()
+
+    async def _watch_contact(self) -> None:
+        """Stop leases whose contact term is over, also before the first contact."""
+        while True:
+            self._held_changed.clear()
+            now = self._wiring.clock.now()
+            held = self._book.held.values()
+            for lease in contact.expired(held, self._book.contact, now):
+                if self._works.end(lease, CONTACT_LOST, "the broker was silent for too long"):
+                    self._log.warning("contact lost, stopping lease", lease=lease.lease_id)
+            until_s = contact.next_stop_s(held, self._book.contact, now.boot_id) - now.at_s
+            if until_s == float("inf"):
+                await self._held_changed.wait()
+            else:
+                await asyncio.sleep(min(max(until_s, LEAST_CONTACT_CHECK_S), CONTACT_CHECK_S))
+
+    async def _serve(self) -> None:
+        """Session after session."""
+        backoff = Backoff(self._wiring.rng)
+        while True:
+            session = await self._wiring.journal.next_session()
+            try:
+                opened = await self._open(session)
+                await self._talk_on(opened, session, backoff)
+            except SessionStaleError as error:
+                self._log.warning("session is over", session=session, why=str(error))
+            await asyncio.sleep(backoff.next_s())
+
+    async def _open(self, session: int) -> agent.OpenSessionResponse:
+        """Open one session, however long it takes; a retry keeps the number."""
+        backoff = Backoff(self._wiring.rng)
+        while True:
+            request = self._identity.open_request(
+                self._wiring.journal.saved.journal_id,
+                session,
+                self._book.seen,
+                self._wiring.clock.now(),
+                len(self._book.held),
+            )
+            try:
+                opened = await self._wiring.link.open(request)
+            except RetryableError as error:
+                if backoff.failures == 0:
+                    self._log.warning("cannot open a session, trying on", why=str(error))
+                await asyncio.sleep(backoff.next_s())
+            else:
+                self._log.info(
+                    "session open",
+                    session=session,
+                    broker=opened.broker_version,
+                    epoch=opened.mark.epoch,
+                    held=len(self._book.held),
+                )
+                return opened
+
+    async def _talk_on(
+        self, opened: agent.OpenSessionResponse, session: int, backoff: Backoff
+    ) -> None:
+        mark = Mark.of(opened.mark)
+        if not continues(mark, self._book.seen):
+            raise SessionStaleError("STORE_WENT_BACK", f"{mark} after {self._book.seen}")
+        talk = self._talk = Talk(self._identity.agent, session, mark.identity)
+        doorbell = self._tasks.create_task(self._listen(talk))
+        self._wake.clear()
+        try:
+            await self._pause(0.0, opened.next_sync_ms / 1000)
+            while True:
+                answer = await self._deliver(talk)
+                backoff.reset()
+                await self._pause(answer.least_gap_ms / 1000, answer.next_sync_ms / 1000)
+        finally:
+            doorbell.cancel()
+
+    async def _pause(self, gap_s: float, due_s: float) -> None:
+        """Wait out the least gap, then until there is something to say or it is time."""
+        gap_s = min(max(gap_s, 0.0), MAX_GAP_S)
+        await asyncio.sleep(gap_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(due_s - gap_s, 0.0), MAX_PAUSE_S)):
+                await self._wake.wait()
+
+    async def _listen(self, talk: Talk) -> None:
+        """Keep the doorbell's stream open; each ring, and each break, calls for a report."""
+        backoff = Backoff(self._wiring.rng)
+        while True:
+            try:
+                async for revision in self._wiring.link.doorbell(talk.watch_request()):
+                    self._log.debug("doorbell", revision=revision)
+                    backoff.reset()
+                    self._wake.set()
+            except SessionStaleError as error:
+                talk.stale = error
+                self._wake.set()
+                return
+            except RetryableError as error:
+                self._log.debug("doorbell broke", why=str(error))
+            if backoff.failures == 0:
+                self._wake.set()
+            await asyncio.sleep(backoff.next_s())
+
+    async def _deliver(self, talk: Talk) -> agent.SyncResponse:
+        """Deliver one report, however often that must be tried, and apply the answer."""
+        backoff = Backoff(self._wiring.rng)
+        while True:
+            if talk.stale:
+                raise talk.stale
+            self._wake.clear()
+            try:
+                nodes = await self._wiring.backend.nodes(self._book.held)
+                self._nodes = {node.name: node for node in nodes}
+                held = list(self._book.held.values())
+                answers = await self._wiring.link.report(talk.report(self._reporter, held, nodes))
+            except (RetryableError, BackendError) as error:
+                if backoff.failures == 0:
+                    self._log.warning("report not delivered, trying on", why=str(error))
+                await asyncio.sleep(backoff.next_s())
+            else:
+                if backoff.failures:
+                    self._log.info("report delivered again", tries=backoff.failures + 1)
+                talk.delivered(nodes, want_full=answers[0].response.want_full)
+                for answer in answers:
+                    await self._apply(talk, answer)
+                self._say_ready()
+                return answers[0].response
+
+    async def _apply(self, talk: Talk, answer: Answer) -> None:
+        response = answer.response
+        sent = Contact(self._wiring.clock.now().boot_id, answer.sent_s)
+
+        def make_plan() -> Plan | None:
+            meant = verdict(response, self._book.seen, talk.identity, talk.applied_revision)
+            if meant is Verdict.REOPEN:
+                raise SessionStaleError("STORE_CHANGED", f"{Mark.of(response.mark)}")
+            if meant is Verdict.IGNORE:
+                self._log.info("old answer ignored", revision=response.mark.revision)
+                return None
+            arbiter = Arbiter(self._book, talk.refused, self._nodes, self._wiring.backend.veto)
+            return arbiter.plan(response)
+
+        plan = await self._works.carry_out(make_plan, sent)
+        if plan is not None:
+            talk.applied(plan, response.mark.revision)
+            self._log_plan(plan)
+            if plan.does_something:
+                self._changed()
+
+    def _log_plan(self, plan: Plan) -> None:
+        for lease in plan.refused:
+            self._log.warning(
+                "lease refused", lease=lease.lease_id, reason=lease.reason, message=lease.message
+            )
+        for lease in plan.teardowns:
+            self._log.info("lease revoked", lease=lease.lease_id, reason=lease.reason)
+        for lease_id in plan.change.drops:
+            self._log.info("stopped lease forgotten", lease=lease_id)
+        for lease in plan.change.puts:
+            self._log.debug("lease", lease=lease.lease_id, state=lease.state)
+
+    def _say_ready(self) -> None:
+        if not self._ready:
+            self._ready = True
+            self._wiring.on_ready()
+
+    async def _say_goodbye(self) -> None:
+        if self._talk is None:
+            return
+        with suppress(LinkError):
+            await self._wiring.link.close(self._talk.close_request())

@@ -1,0 +1,191 @@
+"""Builds the agents of a process from its configuration and runs them.
+
+The composition root, with main: the only place that makes and joins objects. May import
+everything of the package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import AsyncExitStack
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+from computepool_agents import scenario
+from computepool_agents.agent import Agent, Wiring
+from computepool_agents.backends.bad_link import BadLink
+from computepool_agents.backends.grants import Grants
+from computepool_agents.backends.nvml import Nvml
+from computepool_agents.backends.server import ServerBackend
+from computepool_agents.backends.simulated import SimulatedBackend
+from computepool_agents.clock import BootClock
+from computepool_agents.config import Config, ConfigError, ServerConfig, SimulatedConfig
+from computepool_agents.journal import Journal
+from computepool_agents.session import Session, connect
+from computepool_agents.state_dir import StateDir, write_atomically
+from computepool_agents.talk import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
+
+    from computepool_agents.backends.base import Backend
+    from computepool_agents.link import Link
+    from computepool_agents.scenario import CenterPlan, Scenario
+
+
+class ReadyFile:
+    """Says, by a file, that all agents of the process have had a complete report answered."""
+
+    def __init__(self, path: Path | None, log: FilteringBoundLogger) -> None:
+        self._path = path
+        self._log = log
+        self._waiting: set[str] = set()
+        self._names: list[str] = []
+        if path is not None:
+            # One of a former process would be a lie.
+            path.unlink(missing_ok=True)
+
+    def expect(self, agent: str) -> Callable[[], None]:
+        """Wait for one more agent; gives what that agent calls when it is ready."""
+        self._waiting.add(agent)
+        self._names.append(agent)
+
+        def is_ready() -> None:
+            self._waiting.discard(agent)
+            if not self._waiting:
+                self._write()
+
+        return is_ready
+
+    def _write(self) -> None:
+        self._log.info("ready", agents=len(self._names))
+        if self._path is not None:
+            write_atomically(self._path, "".join(f"{name}\n" for name in self._names))
+
+
+class Process:
+    """The agents of one process over one channel to the broker."""
+
+    def __init__(self, config: Config, log: FilteringBoundLogger) -> None:
+        self._config = config
+        self._log = log
+        self._clock = BootClock()
+        self._version = metadata.version("computepool")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set.
+
+        Raises:
+            ConfigError, ScenarioError: Before anything was touched.
+            StateDirError, JournalError: The state cannot be used.
+            ExceptionGroup: See Agent.run.
+        """
+        backend = self._config.backend
+        async with AsyncExitStack() as stack:
+            try:
+                ready = ReadyFile(self._config.ready_file, self._log)
+            except OSError as error:
+                raise ConfigError(f"--ready-file: {error}") from error
+            channel = await stack.enter_async_context(connect(self._config.broker))
+            session = Session(channel, self._clock)
+            if isinstance(backend, ServerConfig):
+                agents = [await self._server(backend, session, ready, stack)]
+            else:
+                agents = await self._simulated(backend, session, ready, stack)
+            async with asyncio.TaskGroup() as group:
+                for agent in agents:
+                    group.create_task(agent.run(stop))
+
+    async def _server(
+        self, config: ServerConfig, session: Session, ready: ReadyFile, stack: AsyncExitStack
+    ) -> Agent:
+        folder = self._config.state_dir
+        journal = await _journal(folder, config.agent, stack)
+        nvml = Nvml.open(import_module("pynvml"), self._log)
+        backend = ServerBackend(config.node, config.disk, config.reserve, Grants(folder), nvml)
+        identity = Identity(
+            config.agent, config.center, config.region, config.role, backend.name, self._version
+        )
+        return self._agent(identity, session, journal, backend, ready)
+
+    async def _simulated(
+        self,
+        config: SimulatedConfig,
+        session: Session,
+        ready: ReadyFile,
+        stack: AsyncExitStack,
+    ) -> list[Agent]:
+        region = _load(config)
+        began_s = time.monotonic()
+
+        def elapsed_s() -> float:
+            return (time.monotonic() - began_s) * config.time_scale
+
+        seed = region.seed if config.seed is None else config.seed
+        agents = []
+        for plan in _chosen(region, config.centers):
+            journal = await _journal(self._config.state_dir / plan.name, plan.name, stack)
+            switches = [s for s in config.switches if s.center in {"", plan.name}]
+            load_rng = _rng(f"{seed}:{plan.name}:load")
+            backend = SimulatedBackend(plan, config.pace, switches, elapsed_s, load_rng)
+            link_rng = _rng(f"{seed}:{plan.name}:link")
+            link = BadLink(session, switches, elapsed_s, link_rng) if switches else session
+            identity = Identity(
+                plan.name, plan.name, plan.region, plan.role, backend.name, self._version
+            )
+            agents.append(self._agent(identity, link, journal, backend, ready))
+        return agents
+
+    def _agent(
+        self,
+        identity: Identity,
+        link: Link,
+        journal: Journal,
+        backend: Backend,
+        ready: ReadyFile,
+    ) -> Agent:
+        wiring = Wiring(
+            link=link,
+            journal=journal,
+            backend=backend,
+            clock=self._clock,
+            rng=_rng(None),
+            log=self._log.bind(agent=identity.agent),
+            on_ready=ready.expect(identity.agent),
+        )
+        return Agent(identity, wiring)
+
+
+def _rng(seed: str | None) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - load and jitter, no secrets
+
+
+async def _journal(folder: Path, agent: str, stack: AsyncExitStack) -> Journal:
+    stack.enter_context(StateDir(folder))
+    journal = Journal.open(folder, agent)
+    stack.push_async_callback(journal.close)
+    return journal
+
+
+def _load(config: SimulatedConfig) -> Scenario:
+    """Read the scenario and check that the names on the command line are in it."""
+    region = scenario.load(config.scenario or scenario.default_path())
+    known = {plan.name for plan in region.centers}
+    for name in config.centers:
+        if name not in known:
+            raise ConfigError(f"--centers: scenario {region.name!r} has no center {name!r}")
+    for switch in config.switches:
+        if switch.center and switch.center not in known:
+            raise ConfigError(
+                f"--misbehave: scenario {region.name!r} has no center {switch.center!r}"
+            )
+    return region
+
+
+def _chosen(region: Scenario, names: tuple[str, ...]) -> list[CenterPlan]:
+    return [plan for plan in region.centers if not names or plan.name in names]

@@ -1,0 +1,183 @@
+"""Making grants real and tearing them down, in the background where that takes long.
+
+May import model, contact, answers and the interfaces of backend and journal. The one place
+that changes the book: each change is planned, made durable and adopted under one lock, so
+that no plan rests on a book that changes meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from computepool_agents.backends.base import BackendError
+from computepool_agents.backoff import Backoff
+from computepool_agents.model import ADMITTED, RELEASING, STARTED, STOPPED, Change, Contact, Held
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from computepool_agents.answers import Plan
+    from computepool_agents.backends.base import Backend
+    from computepool_agents.book import Book
+
+START_FAILED = "START_FAILED"
+START_GRACE_S = 0.25  # a start that takes longer gets a commit of its own
+_MAX_MESSAGE = 1_000
+
+
+class Durable(Protocol):
+    """What the works need of the journal."""
+
+    async def commit(self, change: Change) -> None:
+        """Make a change durable, all or nothing; an error ends the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the works run in.
+
+    Attributes:
+        spawn: Starts a background task whose failure ends the agent.
+        changed: Called when there is something new to report.
+        rng: Jitter of retries.
+        log: Bound to the agent.
+    """
+
+    spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
+    changed: Callable[[], None]
+    rng: random.Random
+    log: FilteringBoundLogger
+
+
+class Works:
+    """Starts and ends leases; at most one start and one end run for each."""
+
+    def __init__(
+        self, book: Book, journal: Durable, backend: Backend, surroundings: Surroundings
+    ) -> None:
+        self._book = book
+        self._journal = journal
+        self._backend = backend
+        self._around = surroundings
+        self._lock = asyncio.Lock()
+        self._starting: dict[str, asyncio.Task[str | None]] = {}
+        self._ending: set[str] = set()
+
+    def resume(self) -> None:
+        """Go on with what a former process of this agent was tearing down."""
+        for lease in tuple(self._book.held.values()):
+            if lease.state == RELEASING:
+                self.end(lease)
+
+    async def carry_out(
+        self, make_plan: Callable[[], Plan | None], contact: Contact
+    ) -> Plan | None:
+        """Apply an answer: plan, start what starts at once, commit once, adopt.
+
+        Args:
+            make_plan: Called under the lock; None plans nothing.
+            contact: When the report that was answered was sent.
+        """
+        async with self._lock:
+            plan = make_plan()
+            if plan is None:
+                return None
+            started = await self._start(plan.starts)
+            change = plan.change
+            await self._commit(replace(change, puts=(*change.puts, *started), contact=contact))
+        for lease in plan.teardowns:
+            self.end(lease)
+        return plan
+
+    def end(self, lease: Held, reason: str = "", message: str = "") -> bool:
+        """Tear a lease down in the background.
+
+        A RELEASING one is forgotten when that is done, another is STOPPED with the reason.
+
+        Returns:
+            False when that is going on already.
+        """
+        if lease.lease_id in self._ending:
+            return False
+        self._ending.add(lease.lease_id)
+        self._around.spawn(self._end(lease, reason, message))
+        return True
+
+    async def _start(self, leases: Iterable[Held]) -> list[Held]:
+        """Start leases; give those with a new state that started within the grace."""
+        fresh: dict[asyncio.Task[str | None], Held] = {}
+        for lease in leases:
+            if lease.lease_id not in self._starting and lease.lease_id not in self._ending:
+                task = asyncio.create_task(self._try_start(lease))
+                self._starting[lease.lease_id] = task
+                fresh[task] = lease
+        if not fresh:
+            return []
+        done, late = await asyncio.wait(fresh, timeout=START_GRACE_S)
+        for task in late:
+            self._around.spawn(self._settle(fresh[task], task))
+        return [started for task in done if (started := self._outcome(fresh[task], task))]
+
+    async def _try_start(self, lease: Held) -> str | None:
+        try:
+            await self._backend.start(lease.record)
+        except BackendError as error:
+            return str(error)[:_MAX_MESSAGE] or "no reason given"
+        return None
+
+    def _outcome(self, lease: Held, task: asyncio.Task[str | None]) -> Held | None:
+        self._starting.pop(lease.lease_id, None)
+        failure = None if task.cancelled() else task.result()
+        if failure is not None:
+            self._around.log.warning("start failed", lease=lease.lease_id, error=failure)
+            self.end(lease, START_FAILED, failure)
+        if failure is not None or task.cancelled():
+            return None
+        return replace(lease, state=STARTED)
+
+    async def _settle(self, lease: Held, task: asyncio.Task[str | None]) -> None:
+        await asyncio.wait([task])
+        async with self._lock:
+            started = self._outcome(lease, task)
+            held = self._book.held.get(lease.lease_id)
+            if started is not None and held is not None and held.state == ADMITTED:
+                await self._commit(Change(puts=(started,)))
+        self._around.changed()
+
+    async def _end(self, lease: Held, reason: str, message: str) -> None:
+        starting = self._starting.get(lease.lease_id)
+        if starting is not None:
+            starting.cancel()
+            await asyncio.wait([starting])
+        await self._stop(lease)
+        async with self._lock:
+            self._ending.discard(lease.lease_id)
+            held = self._book.held.get(lease.lease_id)
+            if held is not None and held.state == RELEASING:
+                await self._commit(Change(drops=(lease.lease_id,)))
+            elif held is not None and held.state != STOPPED:
+                stopped = replace(held, state=STOPPED, reason=reason, message=message)
+                await self._commit(Change(puts=(stopped,)))
+        self._around.changed()
+
+    async def _stop(self, lease: Held) -> None:
+        backoff = Backoff(self._around.rng)
+        while True:
+            try:
+                await self._backend.stop(lease.record)
+            except BackendError as error:
+                self._around.log.warning(
+                    "teardown failed, will try again", lease=lease.lease_id, error=str(error)
+                )
+                await asyncio.sleep(backoff.next_s())
+            else:
+                return
+
+    async def _commit(self, change: Change) -> None:
+        await self._journal.commit(change)
+        self._book.adopt(change)
