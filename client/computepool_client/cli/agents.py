@@ -22,11 +22,11 @@ def register(app: typer.Typer) -> None:
 
 
 def agents(connection: Connection) -> None:
-    """List agents: state, time since the last report, refusals, session, nodes, leases, version.
+    """List agents: state, last report, refusals, session, nodes, leases, version.
 
     ACTIVE reports in time; RECONCILING has not yet told all that it holds;
-    DISCONNECTED is silent, and gets no new grants; LOST is silent for long, and its
-    allocations follow their contact terms; CLOSED stopped in good order.
+    DISCONNECTED is silent, and gets no new grants; LOST is silent for long, and
+    its allocations follow their contact terms; CLOSED stopped in good order.
     """
     with connection.client() as pool:
         found = pool.agents()
@@ -89,9 +89,9 @@ def forget(
 ) -> None:
     """Strike off an agent that will never return.
 
-    Its leases end as LOST, its nodes leave the view and their capacity goes with
-    them. Refused (status 6) while the agent is alive. Asks on a terminal; elsewhere
-    it needs --yes.
+    Its leases end as LOST, its nodes leave the view and their capacity goes
+    with them. Refused (status 6) while the agent is alive. Asks on a terminal;
+    elsewhere it needs --yes.
     """
     if not yes and not _confirmed(agent):
         raise typer.Exit(

@@ -86,9 +86,10 @@ class Terms:
 def allocate(wanted: spec.Wanted, terms: Terms, connection: Connection) -> None:
     """Get devices, cores, memory: prints where, which devices, until when, what to paste.
 
-    Ends with status 3 when there is no room, and says why for each center. With
-    --wait it asks again at the moments that the broker suggests. Ctrl-C while
-    waiting ends with status 130 and says whether something may have been granted.
+    Ends with status 3 when there is no room, and says why for each center.
+    With --wait it asks again at the moments that the broker suggests. Ctrl-C
+    while waiting ends with status 130 and says whether something may have been
+    granted.
     """
     request = _request(connection, wanted, terms)
     with connection.client() as pool:

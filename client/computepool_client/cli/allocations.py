@@ -88,8 +88,8 @@ def release(
     """Give allocations back; an ended one is shown as it is.
 
     They end for the tenant at once; the devices come back when the agents have
-    confirmed that nothing is left on them. One that fails does not keep the others
-    from being released; the status is that of the first failure.
+    confirmed that nothing is left on them. One that fails does not keep the
+    others from being released; the status is that of the first failure.
     """
     released: list[allocation_pb2.Allocation] = []
     statuses: list[int] = []

@@ -59,4 +59,5 @@ def _print(answer: "inventory_pb2.AuditPoolResponse") -> None:
     )
     render.show(screen.stdout(), columns, rows)
     omitted = f", {answer.findings_omitted:,} of them not listed" if answer.findings_omitted else ""
-    screen.say(f"{count:,} finding{'s' * (count != 1)}{omitted}: {looked_at}.", "bold red")
+    many = "s" * (count != 1)
+    screen.say(f"{count:,} finding{many}{omitted}: {looked_at}.", "bold red")

@@ -45,11 +45,11 @@ def view(
 ) -> None:
     """Show what there is, who uses it and what is free: region over center over model.
 
-    Amounts are devices (a center without devices: processor cores). free is what
-    is left of the total after what is reserved, used by others (foreign) and
-    granted; in flight is the part of granted that no report has shown yet; use is
-    foreign and granted in percent of the total; P is peak computing power, 10^15
-    calculations a second; age is that of the oldest number.
+    Amounts are devices (a center without devices: processor cores). free is
+    what is left of the total after what is reserved, used by others (foreign)
+    and granted; in flight is the part of granted that no report has shown yet;
+    use is foreign and granted in percent of the total; P is peak computing
+    power, 10^15 calculations a second; age is that of the oldest number.
     """
     with connection.client() as pool:
         answer = view_rows.narrowed(pool.view(precision), region, center)

@@ -1,6 +1,7 @@
 """`computepool up`: starts a whole pool on this machine and stays with it."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,16 +40,20 @@ def _listen(text: str) -> str:
     return text
 
 
-def up(
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to run, and where."""
+
     state_dir: Annotated[
         Path | None,
         typer.Option(
             envvar="COMPUTEPOOL_STATE_DIR",
             metavar="DIR",
-            show_default="$XDG_STATE_HOME/computepool or ~/.local/state/computepool",
-            help="Where the ledger, the journals of the agents and the logs are kept.",
+            show_default="~/.local/state/computepool",
+            help="Where the ledger, the journals of the agents and the logs are kept; in"
+            " $XDG_STATE_HOME where that is set.",
         ),
-    ] = None,
+    ] = None
     listen: Annotated[
         str,
         typer.Option(
@@ -56,7 +61,7 @@ def up(
             parser=flags.parser(_listen),
             help="Where the broker serves, on this machine only; port 0 picks a free one.",
         ),
-    ] = DEFAULT_ENDPOINT,
+    ] = DEFAULT_ENDPOINT
     scenario: Annotated[
         Path | None,
         typer.Option(
@@ -66,14 +71,14 @@ def up(
             show_default="the packaged region",
             help="The region to simulate beside this machine.",
         ),
-    ] = None,
+    ] = None
     simulation: Annotated[
         bool, typer.Option("--simulation/--no-simulation", help="Simulate a region.")
-    ] = True,
+    ] = True
     server_agent: Annotated[
         bool,
         typer.Option("--server-agent/--no-server-agent", help="Bring this machine into the pool."),
-    ] = True,
+    ] = True
     seed: Annotated[
         int | None,
         typer.Option(
@@ -82,7 +87,7 @@ def up(
             show_default="the scenario's",
             help="Seed of the simulation: equal seeds simulate alike.",
         ),
-    ] = None,
+    ] = None
     start_timeout: Annotated[
         float,
         typer.Option(
@@ -91,30 +96,39 @@ def up(
             show_default="2m",
             help="Give up when not all agents have reported within this time (30s, 2m).",
         ),
-    ] = 120.0,
+    ] = 120.0
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line for every event.")
-    ] = False,
-) -> None:
-    """Start a whole pool on this machine: a broker, an agent for this machine, a simulated region.
+    ] = False
 
-    Shows the view once all have reported, then a line whenever something changes,
-    until Ctrl-C stops everything in order. Started again with the same state
-    folder, it finds its allocations. A daemon that dies is started again. Ends with
-    status 6 when a pool already runs from the folder.
+
+def up(options: Options) -> None:
+    """Start a whole pool here: a broker, an agent for this machine, a simulated region.
+
+    Shows the view once all have reported, then a line whenever something
+    changes, until Ctrl-C stops everything in order. Started again with the same
+    state folder, it finds its allocations. A daemon that dies is started again.
+    Ends with status 6 when a pool already runs from the folder.
     """
     from computepool_client.cli.up.pool import Plan, Pool  # noqa: PLC0415 - only `up` needs it
     from computepool_client.cli.up.state_dir import StateDir, default  # noqa: PLC0415 - see above
     from computepool_client.cli.up.stopping import Stopping  # noqa: PLC0415 - see above
     from computepool_client.cli.up.voice import Voice  # noqa: PLC0415 - see above
 
-    _check(scenario, simulation=simulation, server_agent=server_agent, seed=seed)
+    _check(options)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    state = StateDir((state_dir or default()).expanduser().absolute())
+    state = StateDir((options.state_dir or default()).expanduser().absolute())
     state.make()
     state.lock()
-    voice, stopping = Voice(as_json=as_json), Stopping()
-    plan = Plan(listen, simulation, scenario, seed, server_agent, start_timeout)
+    voice, stopping = Voice(as_json=options.as_json), Stopping()
+    plan = Plan(
+        listen=options.listen,
+        simulation=options.simulation,
+        scenario=options.scenario,
+        seed=options.seed,
+        server_agent=options.server_agent,
+        start_within_s=options.start_timeout,
+    )
     pool = Pool(plan, state, voice, stopping)
     try:
         if pool.start():
@@ -125,12 +139,11 @@ def up(
     voice.event("stopped", f"stopped; the state is kept in {state.root}")
 
 
-def _check(
-    scenario: Path | None, *, simulation: bool, server_agent: bool, seed: int | None
-) -> None:
-    if not simulation and (scenario is not None or seed is not None):
+def _check(options: Options) -> None:
+    simulates = options.scenario is not None or options.seed is not None
+    if simulates and not options.simulation:
         raise typer.BadParameter("excludes --scenario and --seed", param_hint="--no-simulation")
-    if not simulation and not server_agent:
+    if not options.simulation and not options.server_agent:
         raise typer.BadParameter(
             "together they leave no agent", param_hint="--no-simulation / --no-server-agent"
         )
@@ -157,7 +170,10 @@ def _greet(pool: "Pool", voice: "Voice", view: "inventory_pb2.GetViewResponse", 
 
     if voice.as_json:
         text = f"the pool serves at {pool.endpoint}"
-        more = {"endpoint": pool.endpoint, "view": documents.document(view)}
+        more: dict[str, documents.Json] = {
+            "endpoint": pool.endpoint,
+            "view": documents.document(view),
+        }
         voice.event("ready", text, more)
         return
     show(view)

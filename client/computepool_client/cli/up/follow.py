@@ -9,7 +9,7 @@ from computepool_client.cli.agents import state_of
 from computepool_client.cli.up.changes import Look, changes, in_one_line
 
 if TYPE_CHECKING:
-    from computepool.v1 import inventory_pb2
+    from computepool.v1 import allocation_pb2, inventory_pb2
 
     from computepool_client.cli.up.voice import Voice
     from computepool_client.client import PoolClient
@@ -58,8 +58,7 @@ def _look(client: "PoolClient") -> Look:
         allocations = {
             each.id: (
                 grants.state_of(each),
-                f"{grants.asked_for(each.spec)} on {grants.places(each) or 'no node'}"
-                f" for {each.tenant}",
+                _in_short(each),
             )
             for each in client.allocations()
         }
@@ -72,6 +71,11 @@ def _look(client: "PoolClient") -> Look:
         mass_silence=view.mass_silence,
         findings=view.audit_findings,
     )
+
+
+def _in_short(allocation: "allocation_pb2.Allocation") -> str:
+    place = grants.places(allocation) or "no node"
+    return f"{grants.asked_for(allocation.spec)} on {place} for {allocation.tenant}"
 
 
 def _use(view: "inventory_pb2.GetViewResponse") -> float:

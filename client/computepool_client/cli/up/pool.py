@@ -177,9 +177,7 @@ class Pool:
 
 def _ended(child: Child, what: str) -> errors.PoolError:
     log = "\n".join(child.tail())
-    quoted = (
-        f"; the end of its log {child.log}:\n{log}" if log else f"; its log {child.log} is empty"
-    )
+    quoted = f"; its log {child.log} ends:\n{log}" if log else f"; its log {child.log} is empty"
     return errors.PoolError(what + quoted, "START_FAILED", {"child": child.name})
 
 
