@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import random
 
 DEVICES = 8
-MODELS = ("H100-SXM", "A100-SXM-80GB", "Ascend-910B")
+MODELS = ("H100-SXM", "A100-SXM", "Ascend-910B")
 ROLES = (("beijing", "core"), ("tianjin", "support"), ("zhangjiakou", "receiver"))
 # Foreign devices of a node at the start, one of these by chance: a quarter of all.
 FOREIGN_DEVICES = (0, 0, 0, 0, 0, 2, 2, 4, 4, 8)

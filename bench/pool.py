@@ -216,7 +216,7 @@ def small_request() -> allocation_pb2.CreateAllocationRequest:
     part = types_pb2.PartSpec(
         resources=types_pb2.Resources(cpu_milli=1_000, memory_mib=8_192),
         device_milli=200,
-        models=["H100-SXM", "A100-SXM-80GB"],
+        models=["H100-SXM", "A100-SXM"],
     )
     return allocation_pb2.CreateAllocationRequest(
         tenant="bench",
