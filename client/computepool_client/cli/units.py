@@ -5,13 +5,14 @@ text that says what would be right.
 """
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 YEAR_S: Final = 31_536_000
 _DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(MiB|GiB|TiB|PiB)", re.IGNORECASE)
+_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(MiB|GiB|TiB|PiB)", re.IGNORECASE)
+_CORES: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _SIZE_UNITS_MIB: Final = {"mib": 1, "gib": 1024, "tib": 1024**2, "pib": 1024**3}
 _LARGEST: Final = 2**53
 _GFLOPS_PER_P: Final = 1_000_000
@@ -63,11 +64,9 @@ def parse_cpu_milli(text: str) -> int:
     Raises:
         ValueError: it is no number, or finer than a thousandth.
     """
-    try:
-        cores = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is no number of cores: write 4 or 0.5") from None
-    return _whole(cores * 1000, text, "in thousandths of a core")
+    if _CORES.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no number of cores: write 4 or 0.5")
+    return _whole(Decimal(text) * 1000, text, "in thousandths of a core")
 
 
 def parse_pair(text: str, what: str) -> tuple[str, str]:
@@ -112,8 +111,8 @@ def parse_contact(text: str) -> int:
 
 
 def _whole(number: Decimal, text: str, want: str) -> int:
-    if not number.is_finite() or number != int(number) or not 0 <= number <= _LARGEST:
-        raise ValueError(f"{text!r} is out of range: it must be {want}, and not negative")
+    if number > _LARGEST or number != int(number):
+        raise ValueError(f"{text!r} is out of range: it must be {want}, and not too large")
     return int(number)
 
 

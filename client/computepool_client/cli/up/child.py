@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,8 @@ class Child:
     ready_file: Path
     _process: subprocess.Popen[bytes] | None = None
     _started_at: float = 0.0
-    _delay_s: float = field(default=_FIRST_DELAY_S)
+    _delay_s: float = _FIRST_DELAY_S
+    _log_start: int = 0
 
     @property
     def pid(self) -> int:
@@ -49,6 +50,7 @@ class Child:
             self.log.replace(self.log.with_suffix(".log.1"))
         command = [sys.executable, "-m", _LAUNCHER, str(os.getpid()), self.module, *self.arguments]
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own modules
                 command,
                 stdin=subprocess.DEVNULL,
@@ -77,11 +79,11 @@ class Child:
         return delay_s
 
     def tail(self, lines: int = 12) -> list[str]:
-        """The last lines of its log."""
+        """The last lines of its log since its last start."""
         try:
             with self.log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
-                log.seek(max(0, size - _TAIL_BYTES))
+                log.seek(max(self._log_start, size - _TAIL_BYTES))
                 return log.read().decode(errors="replace").splitlines()[-lines:]
         except FileNotFoundError:
             return []

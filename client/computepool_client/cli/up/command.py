@@ -119,7 +119,7 @@ def up(options: Options) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     state = StateDir((options.state_dir or default()).expanduser().absolute())
     state.make()
-    state.lock()
+    state.lock()  # held until this process ends
     voice, stopping = Voice(as_json=options.as_json), Stopping()
     plan = Plan(
         listen=options.listen,
