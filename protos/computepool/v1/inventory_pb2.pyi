@@ -88,7 +88,7 @@ class ModelView(_message.Message):
     def __init__(self, model: _Optional[str] = ..., devices: _Optional[_Union[Amounts, _Mapping]] = ..., peak_gflops: _Optional[int] = ..., unknown_model: _Optional[bool] = ..., granted_gflops: _Optional[int] = ..., foreign_gflops: _Optional[int] = ...) -> None: ...
 
 class CenterView(_message.Message):
-    __slots__ = ("center", "nodes", "nodes_schedulable", "cpu_milli", "memory_mib", "disk_mib", "models", "age_ms", "cordoned", "agents", "agents_active", "in_flight_age_ms")
+    __slots__ = ("center", "nodes", "nodes_schedulable", "cpu_milli", "memory_mib", "disk_mib", "models", "age_ms", "cordoned", "agents", "agents_active", "in_flight_age_ms", "cordon_message")
     CENTER_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     NODES_SCHEDULABLE_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class CenterView(_message.Message):
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     AGENTS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    CORDON_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     center: str
     nodes: int
     nodes_schedulable: int
@@ -113,7 +114,8 @@ class CenterView(_message.Message):
     agents: int
     agents_active: int
     in_flight_age_ms: int
-    def __init__(self, center: _Optional[str] = ..., nodes: _Optional[int] = ..., nodes_schedulable: _Optional[int] = ..., cpu_milli: _Optional[_Union[Amounts, _Mapping]] = ..., memory_mib: _Optional[_Union[Amounts, _Mapping]] = ..., disk_mib: _Optional[_Union[Amounts, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelView, _Mapping]]] = ..., age_ms: _Optional[int] = ..., cordoned: _Optional[bool] = ..., agents: _Optional[int] = ..., agents_active: _Optional[int] = ..., in_flight_age_ms: _Optional[int] = ...) -> None: ...
+    cordon_message: str
+    def __init__(self, center: _Optional[str] = ..., nodes: _Optional[int] = ..., nodes_schedulable: _Optional[int] = ..., cpu_milli: _Optional[_Union[Amounts, _Mapping]] = ..., memory_mib: _Optional[_Union[Amounts, _Mapping]] = ..., disk_mib: _Optional[_Union[Amounts, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelView, _Mapping]]] = ..., age_ms: _Optional[int] = ..., cordoned: _Optional[bool] = ..., agents: _Optional[int] = ..., agents_active: _Optional[int] = ..., in_flight_age_ms: _Optional[int] = ..., cordon_message: _Optional[str] = ...) -> None: ...
 
 class RegionView(_message.Message):
     __slots__ = ("region", "role", "centers")
@@ -174,7 +176,7 @@ class NodeDevice(_message.Message):
     def __init__(self, device: _Optional[_Union[_types_pb2.Device, _Mapping]] = ..., granted_milli: _Optional[int] = ..., gone: _Optional[bool] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("name", "region", "center", "agent", "total", "reserved", "foreign", "granted", "devices", "labels", "schedulable", "blockers", "age_ms", "leases")
+    __slots__ = ("name", "region", "center", "agent", "total", "reserved", "foreign", "granted", "devices", "labels", "schedulable", "blockers", "age_ms", "leases", "cordon_message")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -196,6 +198,7 @@ class Node(_message.Message):
     BLOCKERS_FIELD_NUMBER: _ClassVar[int]
     AGE_MS_FIELD_NUMBER: _ClassVar[int]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    CORDON_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     name: str
     region: str
     center: str
@@ -210,7 +213,8 @@ class Node(_message.Message):
     blockers: _containers.RepeatedScalarFieldContainer[str]
     age_ms: int
     leases: int
-    def __init__(self, name: _Optional[str] = ..., region: _Optional[str] = ..., center: _Optional[str] = ..., agent: _Optional[str] = ..., total: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., reserved: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., foreign: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., granted: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[NodeDevice, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., schedulable: _Optional[bool] = ..., blockers: _Optional[_Iterable[str]] = ..., age_ms: _Optional[int] = ..., leases: _Optional[int] = ...) -> None: ...
+    cordon_message: str
+    def __init__(self, name: _Optional[str] = ..., region: _Optional[str] = ..., center: _Optional[str] = ..., agent: _Optional[str] = ..., total: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., reserved: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., foreign: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., granted: _Optional[_Union[_types_pb2.Resources, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[NodeDevice, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., schedulable: _Optional[bool] = ..., blockers: _Optional[_Iterable[str]] = ..., age_ms: _Optional[int] = ..., leases: _Optional[int] = ..., cordon_message: _Optional[str] = ...) -> None: ...
 
 class ListNodesResponse(_message.Message):
     __slots__ = ("nodes", "next_page_token")

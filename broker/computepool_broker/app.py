@@ -1,0 +1,159 @@
+"""The composition root: the only place that builds and wires objects."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from computepool_broker import __version__
+from computepool_broker.config import Config, ConfigError, split_address
+from computepool_broker.rpc.agent import AgentServicer
+from computepool_broker.rpc.allocation import AllocationServicer
+from computepool_broker.rpc.from_wire import SpecReader
+from computepool_broker.rpc.inventory import InventoryServicer
+from computepool_broker.rpc.server import BrokerServer
+from computepool_broker.rpc.to_wire import SpecWriter
+from computepool_broker.services.agents import AgentService
+from computepool_broker.services.allocations import AllocationService
+from computepool_broker.services.audit import Auditor
+from computepool_broker.services.chores import Chores
+from computepool_broker.services.committer import Committer
+from computepool_broker.services.ids import AllocationIds
+from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.pool import Pool
+from computepool_broker.store.embedded import EmbeddedStore
+
+if TYPE_CHECKING:
+    from computepool_broker.store.base import Store
+
+log = structlog.get_logger()
+
+
+def monotonic_ms() -> int:
+    """A clock that never goes back, in milliseconds."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    """The time of day, in milliseconds since 1970; for people only."""
+    return time.time_ns() // 1_000_000
+
+
+def make_store(url: str) -> Store:
+    """The store that a URL names.
+
+    Raises:
+        ConfigError: No such kind of store.
+    """
+    kind, _, rest = url.partition(":")
+    if kind == "embedded" and rest:
+        return EmbeddedStore(Path(rest).expanduser())
+    if kind == "redis":
+        from computepool_broker.store.redis import RedisStore  # noqa: PLC0415 - optional weight
+
+        return RedisStore(url)
+    raise ConfigError(f"store: {url!r} is neither embedded:FOLDER nor redis://HOST:PORT/DB")
+
+
+class Broker:
+    """One broker process."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stop = asyncio.Event()
+        self._failed = False
+        self.pool = pool = Pool(config, monotonic_ms(), wall_ms)
+        self._store = make_store(config.store)
+        pool.committer = Committer(
+            self._store, pool.on_durable, self._store_failed, config.gather_ms / 1000
+        )
+        reader, writer = SpecReader(), SpecWriter()
+        auditor = Auditor(pool)
+        agents = AgentService(pool, random.SystemRandom().random)
+        ids = AllocationIds(secrets.randbits)
+        self._chores = Chores(pool, auditor, monotonic_ms)
+        self._server = BrokerServer(
+            AgentServicer(agents, pool, reader, writer),
+            AllocationServicer(AllocationService(pool, ids), pool, reader, writer),
+            InventoryServicer(InventoryService(pool), agents, auditor, pool),
+        )
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code.
+
+        Raises:
+            StoreRefusedError: The store cannot be used.
+            OSError: The address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stop.set)
+        await self._store.open(self.pool.state)
+        try:
+            self.pool.opened()
+            self.pool.committer.start()
+            await self._serve()
+        finally:
+            await self.pool.committer.stop()
+            await self._store.close()
+        log.info("stopped", failed=self._failed)
+        return 1 if self._failed else 0
+
+    async def _serve(self) -> None:
+        host, port = split_address(self._config.listen)
+        bound = await self._server.start(host, port)
+        chores = asyncio.create_task(self._chores.run(), name="chores")
+        health = asyncio.create_task(self._follow_health(), name="health")
+        state = self.pool.state
+        log.info(
+            "serving",
+            address=f"{host}:{bound}",
+            version=__version__,
+            store=self._config.store.partition("@")[2] or self._config.store,
+            identity=state.identity,
+            epoch=state.epoch,
+            revision=state.revision,
+            allocations=state.live,
+            agents_expected=len(self.pool.expected_agents),
+        )
+        if self._config.ready_file:
+            write_atomically(Path(self._config.ready_file), f"{host}:{bound}\n")
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            # Chores never end by themselves: if they do, that is a bug worth dying of.
+            await asyncio.wait((stop, chores), return_when=asyncio.FIRST_COMPLETED)
+            if chores.done():
+                self._failed = True
+                log.error("chores_died", exc_info=chores.exception())
+        finally:
+            for task in (stop, chores, health):
+                task.cancel()
+            await self._server.stop(0 if self._failed else self._config.stop_grace_s)
+
+    async def _follow_health(self) -> None:
+        while self.pool.warming_up:
+            await self._server.set_serving(serving=False)
+            await asyncio.sleep(self._config.tick_ms / 1000)
+        await self._server.set_serving(serving=True)
+
+    def _store_failed(self, error: BaseException) -> None:
+        """Memory may show what never became durable: end, and start anew from the disk."""
+        if not self._failed:
+            self._failed = True
+            log.error("store_failed", error=str(error))
+        self._stop.set()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that nobody sees half of it."""
+    tmp = path.with_name(f".{path.name}.{os.getpid()}")
+    tmp.write_text(text)
+    tmp.replace(path)

@@ -1,0 +1,1 @@
+"""Time: the service clock and deadlines on it. Pure."""

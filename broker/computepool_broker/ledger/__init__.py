@@ -1,0 +1,1 @@
+"""The ledger: who has what, and the only rules by which that changes. Pure."""

@@ -1,0 +1,116 @@
+"""The check of a transaction, and the ledger that decides in this process. Pure.
+
+`check` is the rule of every commit (semantics, rule 4); the script in store/redis.lua says the
+same in Lua, and the differential test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from computepool_broker.ledger.transaction import (
+    Blocker,
+    Committed,
+    Outcome,
+    Rejected,
+    RejectReason,
+    Transaction,
+)
+from computepool_broker.model.amounts import Resources, add, shortfall, subtract
+
+if TYPE_CHECKING:
+    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.model.records import NodeRecord
+
+
+def check(state: LedgerState, tx: Transaction) -> Rejected | None:
+    """Say why `tx` cannot be committed on `state`, or None when it can."""
+    if tx.epoch != state.epoch:
+        return Rejected(RejectReason.EPOCH, str(state.epoch))
+    for put in tx.puts:
+        present = state.allocations.get(put.id)
+        if (present.revision if present is not None else 0) != put.expected:
+            return Rejected(RejectReason.RECORD_CHANGED, put.id)
+    if tx.bind:
+        records = {put.id: put.record for put in tx.puts}
+        for allocation_id in tx.bind:
+            record = records[allocation_id] or state.allocations[allocation_id]
+            holder = state.request_ids.get((record.tenant, record.request_id))
+            if holder is not None:
+                return Rejected(RejectReason.REQUEST_ID_TAKEN, holder)
+    return _check_reserve(state, tx) if tx.reserve else None
+
+
+def _check_reserve(state: LedgerState, tx: Transaction) -> Rejected | None:
+    used: dict[str, dict[str, int]] = {}
+    if tx.release or len(tx.reserve) > 1:
+        # Several amounts on one node, or amounts that move away first, count together.
+        for node, amounts, _ in tx.release:
+            subtract(_own_copy(state, used, node), amounts)
+    for node, amounts, forced in tx.reserve:
+        book = state.nodes.get(node)
+        if book is None:
+            return Rejected(RejectReason.NODE_UNKNOWN, node)
+        if not forced:
+            if book.blockers:
+                return Rejected(RejectReason.NOT_SCHEDULABLE, node)
+            lack = shortfall(amounts, book.capacity, used.get(node, book.used))
+            if lack is not None:
+                return Rejected(RejectReason.NO_FIT, node, lack.key, lack.missing)
+        if len(tx.reserve) > 1:
+            add(_own_copy(state, used, node), amounts)
+    return None
+
+
+def _own_copy(
+    state: LedgerState, used: dict[str, dict[str, int]], node: str
+) -> dict[str, int]:
+    copy = used.get(node)
+    if copy is None:
+        copy = used[node] = dict(state.nodes[node].used)
+    return copy
+
+
+def is_durable(state: LedgerState, tx: Transaction) -> bool:
+    """Whether `tx` changes anything that must survive the process.
+
+    Capacity and the states of agents are known anew from the next reports; they are not
+    written, and do not count in the revision that agents see.
+    """
+    if tx.puts or tx.centers or tx.new_epoch is not None:
+        return True
+    for put in tx.agents:
+        book = state.agents.get(put.name)
+        if (book.record if book else None) != put.record:
+            return True
+    return any((change.set_bits | change.clear_bits) & Blocker.CORDONED for change in tx.blockers) or any(
+        _durable_part(state, put.name) != _without_foreign(put.record) for put in tx.nodes
+    )
+
+
+def _durable_part(state: LedgerState, node: str) -> object:
+    book = state.nodes.get(node)
+    return None if book is None else _without_foreign(book.record)
+
+
+def _without_foreign(record: NodeRecord | None) -> object:
+    if record is None:
+        return None
+    devices = tuple((d.id, d.model, d.memory_mib) for d in record.devices)
+    return record._replace(foreign=Resources(), devices=()), devices
+
+
+class Ledger:
+    """Decides in this process: checks, then folds."""
+
+    def __init__(self, state: LedgerState) -> None:
+        self.state = state
+
+    def apply(self, tx: Transaction) -> Outcome:
+        """Commit `tx` in memory, or reject it whole."""
+        rejected = check(self.state, tx)
+        if rejected is not None:
+            return rejected
+        revision = self.state.revision + is_durable(self.state, tx)
+        self.state.fold(tx, revision)
+        return Committed(revision)

@@ -1,0 +1,174 @@
+"""What a report says, and what its agent must do: the difference of two states. Pure.
+
+There is no command queue. The ledger is the desired state, a report is one snapshot of the real
+one; `commands` computes the difference anew for every answer, so that nothing is lost when
+messages are lost, doubled or late.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from computepool_broker.ledger.transaction import PutNode
+from computepool_broker.model.amounts import DEVICE_PREFIX
+from computepool_broker.model.records import (
+    Allocation,
+    AllocationState,
+    Device,
+    NodeRecord,
+    Part,
+    PartState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from computepool_broker.ledger.state import AgentBook, LedgerState
+    from computepool_broker.model.amounts import Amounts
+    from computepool_broker.model.request import Spec
+
+
+class HeldState(IntEnum):
+    """How an agent holds a lease; numbers as LeaseState on the wire."""
+
+    ADMITTED = 2
+    STARTED = 3
+    REFUSED = 4
+    RELEASING = 5
+    STOPPED = 6
+
+
+class HeldRecord(NamedTuple):
+    """The whole record of a lease from an agent's journal."""
+
+    lease_id: str
+    allocation_id: str
+    tenant: str
+    request_id: str
+    digest: bytes
+    index: int
+    count: int
+    place_revision: int
+    node: str
+    model: str
+    amounts: Amounts
+    spec: Spec
+    identity: str
+    epoch: int
+    revision: int
+    description: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Held(NamedTuple):
+    """A lease as an agent reports it."""
+
+    lease_id: str
+    state: HeldState
+    reason: str = ""
+    message: str = ""
+    record: HeldRecord | None = None
+
+
+class Action(IntEnum):
+    """What an agent is to do about a lease; numbers as LeaseAction on the wire."""
+
+    ADMIT = 1
+    START = 2
+    REVOKE = 3
+
+
+class Command(NamedTuple):
+    """One line of the difference; ADMIT carries the records as they were then."""
+
+    lease_id: str
+    action: Action
+    record: tuple[Allocation, Part] | None = None
+    reason: str = ""
+
+
+def commands(state: LedgerState, agent: AgentBook, held: Mapping[str, Held]) -> list[Command]:
+    """The difference between what the ledger wants on an agent's nodes and what it holds."""
+    out = []
+    for lease_id, ref in agent.leases.items():
+        allocation, part = state.part(ref)
+        has = held.get(lease_id)
+        if part.state is PartState.RELEASING:
+            if has is None or has.state is not HeldState.RELEASING:
+                # Also when it holds nothing: only a report after this answer proves that.
+                out.append(Command(lease_id, Action.REVOKE, None, allocation.end_reason.name))
+        elif has is None:
+            out.append(Command(lease_id, Action.ADMIT, (allocation, part)))
+        elif has.state is HeldState.ADMITTED and allocation.state is AllocationState.ACTIVE:
+            out.append(Command(lease_id, Action.START))
+    out += [
+        Command(lease_id, Action.REVOKE, None, "UNKNOWN_LEASE")
+        for lease_id, has in held.items()
+        if lease_id not in agent.leases and has.state is not HeldState.RELEASING
+    ]
+    return out
+
+
+def torn_down(
+    state: LedgerState, agent: AgentBook, held: Mapping[str, Held], applied_revision: int
+) -> dict[str, list[int]]:
+    """Parts whose teardown a complete report confirms: allocation id to positions.
+
+    Absence counts only if the agent has applied the revision that ended the lease: an older
+    report may have been made before the lease reached it.
+    """
+    out: dict[str, list[int]] = {}
+    for lease_id, ref in agent.leases.items():
+        if lease_id in held:
+            continue
+        part = state.allocations[ref.allocation_id].parts[ref.position]
+        if part.state is PartState.RELEASING and part.revision <= applied_revision:
+            out.setdefault(ref.allocation_id, []).append(ref.position)
+    return out
+
+
+def node_changes(
+    state: LedgerState, agent: AgentBook, reports: Iterable[NodeRecord]
+) -> tuple[PutNode, ...]:
+    """What a complete report of nodes changes: new, different and vanished ones."""
+    out = []
+    seen = set()
+    for record in reports:
+        seen.add(record.name)
+        book = state.nodes.get(record.name)
+        if book is None:
+            out.append(PutNode(record.name, record))
+            continue
+        kept = _with_ghosts(record, book.record, book.used)
+        if kept != book.record:
+            out.append(PutNode(record.name, kept))
+    for name in sorted(agent.nodes - seen):
+        book = state.nodes[name]
+        if not book.leases:
+            out.append(PutNode(name, None))
+        elif not book.record.gone:
+            out.append(PutNode(name, book.record._replace(gone=True)))
+    return tuple(out)
+
+
+def emptied_nodes(state: LedgerState, agent: AgentBook) -> tuple[PutNode, ...]:
+    """Nodes that had vanished and whose last lease is gone too: they leave the pool."""
+    return tuple(
+        PutNode(name, None)
+        for name in sorted(agent.nodes)
+        if state.nodes[name].record.gone and not state.nodes[name].leases
+    )
+
+
+def _with_ghosts(record: NodeRecord, old: NodeRecord, used: Mapping[str, int]) -> NodeRecord:
+    """Keep devices that vanished under leases, as unhealthy ones, until the leases end."""
+    if record.devices == old.devices:
+        return record
+    present = {d.id for d in record.devices}
+    ghosts = tuple(
+        Device(d.id, d.model, d.memory_mib, healthy=False)
+        for d in old.devices
+        if d.id not in present and DEVICE_PREFIX + d.id in used
+    )
+    return record._replace(devices=record.devices + ghosts) if ghosts else record

@@ -1,0 +1,345 @@
+"""The tables of the ledger, and `fold`, which applies a transaction without asking. Pure.
+
+Whoever decides (ledger/ledger.py here, a script inside Redis there) calls fold only for what
+was accepted. Everything derived from the records (used amounts, indexes) is kept here and
+recomputed from scratch by ledger/invariants.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from computepool_broker.ledger.transaction import Blocker
+from computepool_broker.model.amounts import (
+    CPU,
+    DEVICE_PREFIX,
+    DISK,
+    EXTRA_PREFIX,
+    MEMORY,
+    WHOLE_DEVICE,
+    add,
+    subtract,
+)
+from computepool_broker.model.records import (
+    LIVE_STATES,
+    NEW,
+    AgentRecord,
+    AgentState,
+    Allocation,
+    NodeRecord,
+    Part,
+    PartState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from computepool_broker.ledger.transaction import (
+        EpochStart,
+        PutAgent,
+        PutNode,
+        SetBlockers,
+        Transaction,
+    )
+
+
+def capacity_of(node: NodeRecord) -> dict[str, int]:
+    """`total - reserved - foreign` under every key; an unhealthy device has 0, so has a gone node.
+
+    Values can be negative when more is foreign than there is: nothing fits then.
+    """
+    if node.gone:
+        return {}
+    total, reserved, foreign = node.total, node.reserved, node.foreign
+    out = {
+        CPU: total.cpu_milli - reserved.cpu_milli - foreign.cpu_milli,
+        MEMORY: total.memory_mib - reserved.memory_mib - foreign.memory_mib,
+        DISK: total.disk_mib - reserved.disk_mib - foreign.disk_mib,
+    }
+    for device in node.devices:
+        left = WHOLE_DEVICE - device.foreign_milli if device.healthy else 0
+        out[DEVICE_PREFIX + device.id] = left
+    for name, amount in total.extras:
+        out[EXTRA_PREFIX + name] = amount
+    for name, amount in (*reserved.extras, *foreign.extras):
+        out[EXTRA_PREFIX + name] = out.get(EXTRA_PREFIX + name, 0) - amount
+    return out
+
+
+class LeaseRef(NamedTuple):
+    """Where a lease's part is: allocation id and place in its `parts`."""
+
+    allocation_id: str
+    position: int
+
+
+@dataclass(slots=True)
+class NodeBook:
+    """A node and what is granted on it.
+
+    Attributes:
+        capacity: See capacity_of.
+        used: Sum of the amounts of all parts here that are not GONE.
+        blockers: Bits of Blocker.
+        leases: Number of parts here that are not GONE.
+        conflicts: Number of parts here whose allocation is flagged.
+        message: Why it is cordoned, for people.
+        row: The view's row of this node; -1 before it has one.
+    """
+
+    record: NodeRecord
+    capacity: dict[str, int]
+    used: dict[str, int] = field(default_factory=dict)
+    blockers: int = 0
+    leases: int = 0
+    conflicts: int = 0
+    message: str = ""
+    row: int = -1
+
+
+@dataclass(slots=True)
+class AgentBook:
+    """An agent, its nodes, and every lease that is not GONE on them."""
+
+    record: AgentRecord
+    state: AgentState
+    nodes: set[str] = field(default_factory=set)
+    leases: dict[str, LeaseRef] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class CenterBook:
+    """What operators said of a center."""
+
+    cordoned: bool = False
+    message: str = ""
+
+
+def _ignore(_: NodeBook) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Touched:
+    """What the folds since the last look have changed: whom to wake when it is durable.
+
+    Attributes:
+        allocations: Ids of all that changed.
+        agents: Agents that have something new to do, and the revision that said so.
+    """
+
+    allocations: set[str] = field(default_factory=set)
+    agents: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class LedgerState:
+    """All tables.
+
+    Attributes:
+        identity: Random name of the store.
+        epoch: See semantics: raised when continuity is in doubt.
+        revision: Number of durable commits.
+        opened_revision: The revision when this process opened the store.
+        epochs: For every past epoch the last revision of it that the store surely knows.
+        on_node: Called with every node book that changed (the view follows it).
+        on_node_gone: Called with every node book that left.
+    """
+
+    identity: str = ""
+    epoch: int = 1
+    revision: int = 0
+    opened_revision: int = 0
+    epochs: dict[int, int] = field(default_factory=dict)
+    nodes: dict[str, NodeBook] = field(default_factory=dict)
+    agents: dict[str, AgentBook] = field(default_factory=dict)
+    centers: dict[str, CenterBook] = field(default_factory=dict)
+    allocations: dict[str, Allocation] = field(default_factory=dict)
+    request_ids: dict[tuple[str, str], str] = field(default_factory=dict)
+    pending: set[str] = field(default_factory=set)
+    live: int = 0
+    touched: Touched = field(default_factory=Touched)
+    on_node: Callable[[NodeBook], None] = _ignore
+    on_node_gone: Callable[[NodeBook], None] = _ignore
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def schedulable(self, node: str) -> bool:
+        """Whether the node takes new grants now."""
+        book = self.nodes.get(node)
+        return book is not None and book.blockers == 0
+
+    def part(self, ref: LeaseRef) -> tuple[Allocation, Part]:
+        """The allocation and the part that a lease is."""
+        allocation = self.allocations[ref.allocation_id]
+        return allocation, allocation.parts[ref.position]
+
+    def known_through(self, epoch: int) -> int:
+        """The last revision of `epoch` that this store surely knows."""
+        return self.epochs.get(epoch, self.opened_revision if epoch == self.epoch else 0)
+
+    # -- changing --------------------------------------------------------------------------
+
+    def fold(self, tx: Transaction, revision: int) -> None:
+        """Apply an accepted transaction; `revision` is the store's after it."""
+        self.revision = revision
+        for put_agent in tx.agents:
+            self._fold_agent(put_agent)
+        for put_center in tx.centers:
+            self.centers[put_center.name] = CenterBook(put_center.cordoned, put_center.message)
+            self._center_blockers(put_center.name)
+        for put_node in tx.nodes:
+            self._fold_node(put_node)
+        for change in tx.blockers:
+            self._fold_blockers(change)
+        changed: dict[str, NodeBook] = {}
+        for node, amounts, _ in tx.release:
+            book = changed[node] = self.nodes[node]
+            subtract(book.used, amounts)
+        for node, amounts, _ in tx.reserve:
+            book = changed[node] = self.nodes[node]
+            add(book.used, amounts)
+        for put in tx.puts:
+            self._put(put.id, put.record, revision)
+        for allocation_id in tx.bind:
+            bound = self.allocations[allocation_id]
+            self.request_ids[bound.tenant, bound.request_id] = allocation_id
+        if tx.new_epoch is not None:
+            self.start_epoch(tx.new_epoch)
+        for book in changed.values():
+            self.on_node(book)
+
+    def take_touched(self) -> Touched:
+        """What changed since the last call."""
+        touched, self.touched = self.touched, Touched()
+        return touched
+
+    def start_epoch(self, start: EpochStart) -> None:
+        """Close the present epoch's books and begin another."""
+        self.epochs[self.epoch] = start.known_through
+        self.epoch = start.epoch
+
+    def _put(self, allocation_id: str, record: Allocation | None, revision: int) -> None:
+        old = self.allocations.get(allocation_id)
+        if old is not None:
+            self._unindex(old)
+        if record is None:
+            if old is not None:
+                del self.allocations[allocation_id]
+                key = (old.tenant, old.request_id)
+                if self.request_ids.get(key) == allocation_id:
+                    del self.request_ids[key]
+            return
+        record.revision = revision
+        for part in record.parts:
+            if part.revision == NEW:
+                part.revision = revision
+        self.allocations[allocation_id] = record
+        self._index(record)
+        self.touched.allocations.add(allocation_id)
+
+    def _index(self, record: Allocation) -> None:
+        if record.state in LIVE_STATES:
+            self.live += 1
+        for position, part in enumerate(record.parts):
+            if part.state is PartState.GONE:
+                continue
+            lease_id = part.lease_id(record.id)
+            book = self.nodes[part.node]
+            book.leases += 1
+            if record.flags:
+                book.conflicts += 1
+                self._set_bits(book, Blocker.CONFLICT, 0)
+            agent = self.agents[book.record.agent]
+            agent.leases[lease_id] = LeaseRef(record.id, position)
+            if part.revision == record.revision:
+                self.touched.agents[book.record.agent] = part.revision
+            if part.state is PartState.PENDING:
+                self.pending.add(lease_id)
+
+    def _unindex(self, record: Allocation) -> None:
+        if record.state in LIVE_STATES:
+            self.live -= 1
+        for part in record.parts:
+            if part.state is PartState.GONE:
+                continue
+            lease_id = part.lease_id(record.id)
+            book = self.nodes[part.node]
+            book.leases -= 1
+            if record.flags:
+                book.conflicts -= 1
+                if not book.conflicts:
+                    self._set_bits(book, 0, Blocker.CONFLICT)
+            del self.agents[book.record.agent].leases[lease_id]
+            self.pending.discard(lease_id)
+
+    def _fold_node(self, put: PutNode) -> None:
+        name, record = put
+        book = self.nodes.get(name)
+        if record is None:
+            if book is not None:
+                self.agents[book.record.agent].nodes.discard(name)
+                del self.nodes[name]
+                self.on_node_gone(book)
+            return
+        if book is None:
+            book = self.nodes[name] = NodeBook(record, capacity_of(record))
+            agent = self.agents[record.agent]
+            agent.nodes.add(name)
+            if agent.state is not AgentState.ACTIVE:
+                book.blockers |= Blocker.AGENT_NOT_ACTIVE
+        else:
+            book.record = record
+            book.capacity = capacity_of(record)
+        bits = (Blocker.UNSCHEDULABLE if record.unschedulable else 0) | (
+            Blocker.GONE if record.gone else 0
+        )
+        center = self.centers.get(record.center)
+        if center is not None and center.cordoned:
+            bits |= Blocker.CENTER_CORDONED
+        kept = Blocker.CORDONED | Blocker.AGENT_NOT_ACTIVE | Blocker.SUSPECT | Blocker.CONFLICT
+        book.blockers = book.blockers & kept | bits
+        self.on_node(book)
+
+    def _fold_agent(self, put: PutAgent) -> None:
+        name, record, state = put
+        book = self.agents.get(name)
+        if record is None:
+            self.agents.pop(name, None)
+            return
+        if book is None:
+            book = self.agents[name] = AgentBook(record, state or AgentState.DISCONNECTED)
+        else:
+            book.record = record
+            book.state = state or book.state
+        active = book.state is AgentState.ACTIVE
+        for node in book.nodes:
+            self._set_bits(
+                self.nodes[node],
+                0 if active else Blocker.AGENT_NOT_ACTIVE,
+                Blocker.AGENT_NOT_ACTIVE if active else 0,
+            )
+
+    def _fold_blockers(self, change: SetBlockers) -> None:
+        book = self.nodes.get(change.node)
+        if book is not None:
+            if (change.set_bits | change.clear_bits) & Blocker.CORDONED:
+                book.message = change.message
+            self._set_bits(book, change.set_bits, change.clear_bits)
+
+    def _center_blockers(self, center: str) -> None:
+        cordoned = self.centers[center].cordoned
+        for book in self.nodes.values():
+            if book.record.center == center:
+                self._set_bits(
+                    book,
+                    Blocker.CENTER_CORDONED if cordoned else 0,
+                    0 if cordoned else Blocker.CENTER_CORDONED,
+                )
+
+    def _set_bits(self, book: NodeBook, set_bits: int, clear_bits: int) -> None:
+        bits = book.blockers & ~clear_bits | set_bits
+        if bits != book.blockers:
+            book.blockers = bits
+            self.on_node(book)

@@ -1,0 +1,1 @@
+"""What the pool is made of: amounts, nodes, allocations, requests. Pure."""

@@ -1,0 +1,176 @@
+"""Records as JSON text, for stores. Pure.
+
+One version number per record; a field is added at the end with a default, never changed in its
+meaning. Text rather than a binary form: an operator can read the store with its own tools.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from computepool_broker.model.amounts import Resources
+from computepool_broker.model.records import (
+    AgentRecord,
+    Allocation,
+    AllocationState,
+    Device,
+    EndReason,
+    NodeRecord,
+    Part,
+    PartState,
+)
+from computepool_broker.model.request import ContactPolicy, PartSpec, Shape, Spec
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+Pairs = tuple[tuple[str, Any], ...]
+
+
+def _pairs(rows: list[list[Any]]) -> Pairs:
+    return tuple([(row[0], row[1]) for row in rows])
+
+
+def encode_allocation(a: Allocation) -> str:
+    """An allocation as one JSON array, version first."""
+    return _encode(
+        [
+            1,
+            a.id,
+            a.tenant,
+            a.request_id,
+            a.digest.hex(),
+            a.spec,
+            [
+                (p.index, p.place_revision, p.node, p.model, p.amounts, p.state, p.revision)
+                for p in a.parts
+            ],
+            a.created_ms,
+            a.description,
+            a.labels,
+            a.state,
+            a.end_reason,
+            a.end_message,
+            a.refusals,
+            a.adopted,
+            a.flags,
+            a.revision,
+        ]
+    )
+
+
+class Decoder:
+    """Decodes records; equal specs become one value, so that many leases share them."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, Spec] = {}
+
+    def allocation(self, text: str) -> Allocation:
+        """The other way round.
+
+        Raises:
+            ValueError: The text is not such a record.
+        """
+        row = json.loads(text)
+        if not isinstance(row, list) or row[0] != 1:
+            raise ValueError(f"no allocation record of version 1: {text[:80]}")
+        parts = tuple(
+            [
+                Part(i, place, node, model, _pairs(amounts), PartState(state), revision)
+                for i, place, node, model, amounts, state, revision in row[6]
+            ]
+        )
+        return Allocation(
+            row[1],
+            row[2],
+            row[3],
+            bytes.fromhex(row[4]),
+            self._spec(row[5]),
+            parts,
+            row[7],
+            row[8],
+            _pairs(row[9]),
+            AllocationState(row[10]),
+            EndReason(row[11]),
+            row[12],
+            row[13],
+            row[14],
+            tuple(row[15]),
+            row[16],
+        )
+
+    def _spec(self, row: list[Any]) -> Spec:
+        text = repr(row)
+        spec = self._specs.get(text)
+        if spec is None:
+            spec = self._specs[text] = decode_spec(row)
+        return spec
+
+
+def decode_spec(row: list[Any]) -> Spec:
+    """A spec from its JSON form."""
+    (part, regions, centers, labels), count, ttl_s, contact, after_s = row
+    cpu, memory, disk, extras, devices, milli, models, least = part
+    return Spec(
+        Shape(
+            PartSpec(cpu, memory, disk, _pairs(extras), devices, milli, tuple(models), least),
+            tuple(regions),
+            tuple(centers),
+            _pairs(labels),
+        ),
+        count,
+        ttl_s,
+        ContactPolicy(contact),
+        after_s,
+    )
+
+
+def encode_node(node: NodeRecord) -> str:
+    """A node as one JSON array, version first."""
+    return _encode([1, *node])
+
+
+def decode_node(text: str) -> NodeRecord:
+    """The other way round.
+
+    Raises:
+        ValueError: The text is not such a record.
+    """
+    row = json.loads(text)
+    if not isinstance(row, list) or row[0] != 1:
+        raise ValueError(f"no node record of version 1: {text[:80]}")
+    _, name, center, region, agent, total, reserved, foreign, devices, labels, off, gone = row
+    return NodeRecord(
+        name,
+        center,
+        region,
+        agent,
+        _resources(total),
+        _resources(reserved),
+        _resources(foreign),
+        tuple(Device(*d) for d in devices),
+        _pairs(labels),
+        off,
+        gone,
+    )
+
+
+def _resources(row: list[Any]) -> Resources:
+    return Resources(row[0], row[1], row[2], _pairs(row[3]))
+
+
+def encode_agent(agent: AgentRecord) -> str:
+    """An agent as one JSON array, version first."""
+    return _encode([1, *agent])
+
+
+def decode_agent(text: str) -> AgentRecord:
+    """The other way round.
+
+    Raises:
+        ValueError: The text is not such a record.
+    """
+    row = json.loads(text)
+    if not isinstance(row, list) or row[0] != 1:
+        raise ValueError(f"no agent record of version 1: {text[:80]}")
+    return AgentRecord(*row[1:])

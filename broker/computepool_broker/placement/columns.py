@@ -1,0 +1,259 @@
+"""The resource view as columns: one row a node, one row a device. Pure.
+
+Folded from the ledger: `update` is called with every node book that changed and rewrites its
+row. Nothing is kept here that could not be computed anew from the books; the audit does so.
+
+Rows of nodes that left are used again. `changed` is a bounded log of changed rows, so that
+caches can catch up by looking only at what is new to them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from computepool_broker.model.amounts import (
+    CPU,
+    DEVICE_PREFIX,
+    DISK,
+    EXTRA_PREFIX,
+    MEMORY,
+    WHOLE_DEVICE,
+)
+from computepool_broker.placement.devices import DeviceTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from computepool_broker.ledger.state import NodeBook
+    from computepool_broker.model.records import NodeRecord
+
+LOG_ROWS = 1 << 16
+"""Changes remembered; a cache that is further behind starts over."""
+
+DeviceClass = tuple[str, int]
+"""Model and memory in MiB: what a request can tell devices apart by."""
+
+
+def _grown(array: NDArray[np.generic], columns: int) -> NDArray[np.generic]:
+    out = np.zeros((*array.shape[:-1], columns), dtype=array.dtype)
+    out[..., : array.shape[-1]] = array
+    return out
+
+
+class Columns:
+    """All nodes as arrays. Amounts in the units of model/amounts.py.
+
+    Attributes:
+        size: Rows in use are below it.
+        layout: Raised when rows, ranks or interned tables changed, so that whatever was
+            compiled against them is out of date.
+    """
+
+    def __init__(self, capacity: int = 64) -> None:
+        self.size = 0
+        self.layout = 0
+        self.books: list[NodeBook | None] = []
+        self.records: list[NodeRecord | None] = []
+        self.device_keys: list[tuple[str, ...]] = []
+        self.device_classes: list[tuple[int, ...]] = []
+        self.row_class_ids: list[tuple[int, ...]] = []
+        self.centers: dict[str, int] = {}
+        self.center_regions: list[str] = []
+        self.label_sets: dict[tuple[tuple[str, str], ...], int] = {}
+        self.classes: dict[DeviceClass, int] = {}
+        self.devices = DeviceTable()
+        self.live = np.zeros(capacity, dtype=np.bool_)
+        self.ok = np.zeros(capacity, dtype=np.bool_)
+        self.center = np.zeros(capacity, dtype=np.int32)
+        self.labels = np.zeros(capacity, dtype=np.int32)
+        # total, reserved, foreign per fixed resource; free moves with every grant.
+        self.total = np.zeros((3, capacity), dtype=np.int64)
+        self.reserved = np.zeros((3, capacity), dtype=np.int64)
+        self.foreign = np.zeros((3, capacity), dtype=np.int64)
+        self.free = np.zeros((3, capacity), dtype=np.int64)
+        self.free_cpu, self.free_memory, self.free_disk = self.free
+        self.free_milli = np.zeros(capacity, dtype=np.int32)
+        self.has_class = np.zeros((4, capacity), dtype=np.bool_)
+        self.free_whole = np.zeros((4, capacity), dtype=np.int16)
+        self.best_share = np.zeros((4, capacity), dtype=np.int16)
+        self.extras: dict[str, NDArray[np.int64]] = {}
+        self._rank = np.zeros(capacity, dtype=np.int64)
+        self._rank_stale = True
+        self._spare: list[int] = []
+        self._log = np.zeros(LOG_ROWS, dtype=np.int32)
+        self.version = 0
+
+    # -- following the ledger --------------------------------------------------------------
+
+    def update(self, book: NodeBook) -> None:
+        """Rewrite the row of a node from its book."""
+        row = book.row
+        if row < 0:
+            row = self._take_row(book)
+        if self.records[row] is not book.record:
+            self._write_record(row, book)
+        capacity, used = book.capacity, book.used
+        self.ok[row] = not book.blockers
+        self.free_cpu[row] = capacity.get(CPU, 0) - used.get(CPU, 0)
+        self.free_memory[row] = capacity.get(MEMORY, 0) - used.get(MEMORY, 0)
+        self.free_disk[row] = capacity.get(DISK, 0) - used.get(DISK, 0)
+        if self.device_keys[row]:
+            self._write_devices(row, capacity, used)
+        if self.extras:
+            for name, column in self.extras.items():
+                key = EXTRA_PREFIX + name
+                column[row] = capacity.get(key, 0) - used.get(key, 0)
+        self._log[self.version % LOG_ROWS] = row
+        self.version += 1
+
+    def remove(self, book: NodeBook) -> None:
+        """Clear the row of a node that left the pool."""
+        row = book.row
+        if row < 0:
+            return
+        book.row = -1
+        self.books[row] = None
+        self.records[row] = None
+        self.live[row] = self.ok[row] = False
+        for array in (self.total, self.reserved, self.foreign, self.free):
+            array[:, row] = 0
+        self.free_milli[row] = 0
+        self.has_class[:, row] = False
+        self.free_whole[:, row] = self.best_share[:, row] = 0
+        self.devices.drop(row)
+        self.device_keys[row] = ()
+        self.row_class_ids[row] = ()
+        for column in self.extras.values():
+            column[row] = 0
+        self._spare.append(row)
+        self._rank_stale = True
+        self.layout += 1
+
+    def changed_since(self, version: int) -> NDArray[np.int32] | None:
+        """Rows changed after `version`, repeats included; None when the log is too short."""
+        behind = self.version - version
+        if behind > LOG_ROWS:
+            return None
+        start, end = version % LOG_ROWS, self.version % LOG_ROWS
+        if behind == 0 or start < end:
+            return self._log[start:end] if behind else self._log[:0]
+        return np.concatenate((self._log[start:], self._log[:end]))
+
+    @property
+    def rank(self) -> NDArray[np.int64]:
+        """Place of every row in the order of node names: the last tie-break."""
+        if self._rank_stale:
+            self._rank_stale = False
+            named = sorted((b.record.name, b.row) for b in self.books if b is not None)
+            self._rank[[row for _, row in named]] = np.arange(len(named))
+            self.layout += 1
+        return self._rank
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def _take_row(self, book: NodeBook) -> int:
+        if self._spare:
+            row = self._spare.pop()
+        else:
+            row = self.size
+            if row == len(self.live):
+                self._grow(2 * row)
+            self.size += 1
+            self.books.append(None)
+            self.records.append(None)
+            self.device_keys.append(())
+            self.device_classes.append(())
+            self.row_class_ids.append(())
+        book.row = row
+        self.books[row] = book
+        self.live[row] = True
+        self._rank_stale = True
+        self.layout += 1
+        return row
+
+    def _grow(self, columns: int) -> None:
+        for name, value in list(vars(self).items()):
+            if isinstance(value, np.ndarray) and name != "_log":
+                setattr(self, name, _grown(value, columns))
+        self.free_cpu, self.free_memory, self.free_disk = self.free
+        self.extras = {k: np.asarray(_grown(v, columns)) for k, v in self.extras.items()}
+
+    def _write_record(self, row: int, book: NodeBook) -> None:
+        record = book.record
+        self.records[row] = record
+        self.center[row] = self._center_id(record)
+        self.labels[row] = self._intern(self.label_sets, record.labels)
+        gone = record.gone
+        for table, amounts in (
+            (self.total, record.total),
+            (self.reserved, record.reserved),
+            (self.foreign, record.foreign),
+        ):
+            table[:, row] = (0, 0, 0) if gone else amounts[:3]
+        for name, _ in record.total.extras:
+            if name not in self.extras:
+                self.extras[name] = np.zeros(len(self.live), dtype=np.int64)
+                self.layout += 1
+        ids = tuple(self._class_id(d.model, d.memory_mib) for d in record.devices)
+        self.has_class[:, row] = False
+        self.free_whole[:, row] = 0
+        self.best_share[:, row] = 0
+        self.device_keys[row] = tuple(DEVICE_PREFIX + d.id for d in record.devices)
+        self.device_classes[row] = ids
+        self.row_class_ids[row] = tuple(dict.fromkeys(ids))
+        for class_id in self.row_class_ids[row]:
+            self.has_class[class_id, row] = True
+        self.free_milli[row] = 0
+        self.devices.place(row, record, ids)
+
+    def _write_devices(self, row: int, capacity: dict[str, int], used: dict[str, int]) -> None:
+        whole = dict.fromkeys(self.row_class_ids[row], 0)
+        share = dict.fromkeys(self.row_class_ids[row], 0)
+        total = 0
+        granted = []
+        for key, class_id in zip(self.device_keys[row], self.device_classes[row], strict=True):
+            held = used.get(key, 0)
+            granted.append(held)
+            left = capacity.get(key, 0) - held
+            if left <= 0:
+                continue
+            total += left
+            if left == WHOLE_DEVICE:
+                whole[class_id] += 1
+            if left > share[class_id]:
+                share[class_id] = left
+        for class_id, count in whole.items():
+            self.free_whole[class_id, row] = count
+            self.best_share[class_id, row] = share[class_id]
+        self.free_milli[row] = total
+        self.devices.set_granted(row, granted)
+
+    # -- interning -------------------------------------------------------------------------
+
+    def _intern(self, table: dict[tuple[tuple[str, str], ...], int], key: tuple[tuple[str, str], ...]) -> int:
+        found = table.get(key)
+        if found is None:
+            found = table[key] = len(table)
+            self.layout += 1
+        return found
+
+    def _center_id(self, record: NodeRecord) -> int:
+        found = self.centers.get(record.center)
+        if found is None:
+            found = self.centers[record.center] = len(self.centers)
+            self.center_regions.append(record.region)
+            self.layout += 1
+        return found
+
+    def _class_id(self, model: str, memory_mib: int) -> int:
+        found = self.classes.get((model, memory_mib))
+        if found is None:
+            found = self.classes[model, memory_mib] = len(self.classes)
+            self.layout += 1
+            if found >= len(self.has_class):
+                for name in ("has_class", "free_whole", "best_share"):
+                    array = getattr(self, name)
+                    setattr(self, name, np.concatenate((array, np.zeros_like(array))))
+        return found

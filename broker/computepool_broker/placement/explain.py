@@ -1,0 +1,134 @@
+"""Why there is no room: per center the first filter that left no node. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from computepool_broker.model.refusal import CenterRefusal, Refusal
+from computepool_broker.placement.filters import (
+    CompiledShape,
+    center_reason,
+    compile_shape,
+)
+from computepool_broker.placement.planner import place_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from computepool_broker.model.request import Shape
+    from computepool_broker.placement.columns import Columns
+
+HARD = frozenset({"REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED", "LABELS", "MODEL"})
+"""Reasons that waiting does not cure."""
+
+
+def explain(
+    columns: Columns,
+    shape: Shape,
+    count: int,
+    placeable: int,
+    age_ms: Callable[[str], int],
+) -> Refusal:
+    """The whole story of a refusal, centers that lack least first.
+
+    Args:
+        columns: The view.
+        shape: What was asked for.
+        count: Parts asked for.
+        placeable: Parts that would fit.
+        age_ms: Age of a center's oldest number, in milliseconds.
+    """
+    columns.rank  # noqa: B018 - settles `layout` before compiling
+    compiled = compile_shape(columns, shape)
+    found = _first_blocks(columns, compiled)
+    centers = []
+    for name, center_id in columns.centers.items():
+        region = columns.center_regions[center_id]
+        block = found.get(center_id)
+        static = center_reason(shape, name, region)
+        if static is not None:
+            block = (static, "", 0, 0)
+        elif block is None:
+            parts = _parts_in(columns, compiled, center_id, count)
+            block = ("GANG", "parts", count - parts, parts)
+        centers.append(CenterRefusal(name, region, *block, age_ms(name)))
+    centers.sort(key=lambda c: (c.reason in HARD, -c.nodes, c.missing, c.center))
+    return Refusal(
+        _summary(shape, count, placeable, centers), tuple(centers), columns.version, placeable
+    )
+
+
+def _first_blocks(
+    columns: Columns, compiled: CompiledShape
+) -> dict[int, tuple[str, str, int, int]]:
+    """By center id: reason, resource, missing, nodes that passed all earlier filters."""
+    rows = slice(0, columns.size)
+    center = columns.center[rows]
+    mask = columns.live[rows].copy()
+    count = len(columns.centers)
+    found: dict[int, tuple[str, str, int, int]] = {}
+    before = np.bincount(center[mask], minlength=count)
+    for f in compiled.filters:
+        if f.reason == "CENTER":
+            continue
+        there = f.available(rows)
+        passed = mask & (there >= f.need)
+        after = np.bincount(center[passed], minlength=count)
+        for center_id in np.flatnonzero((after == 0) & (before > 0)).tolist():
+            missing = 0
+            if f.resource:
+                missing = f.need - int(there[mask & (center == center_id)].max())
+            found.setdefault(center_id, (f.reason, f.resource, missing, int(before[center_id])))
+        mask, before = passed, after
+    for center_id in range(count):
+        if not columns.live[rows][center == center_id].any():
+            found[center_id] = ("NOT_SCHEDULABLE", "", 0, 0)
+    return found
+
+
+def _parts_in(columns: Columns, compiled: CompiledShape, center_id: int, most: int) -> int:
+    """How many parts one center alone could take, at most `most`."""
+    from computepool_broker.model.amounts import add  # noqa: PLC0415
+    from computepool_broker.placement.filters import passing  # noqa: PLC0415
+
+    rows: NDArray[np.int64] = np.flatnonzero(
+        passing(compiled, slice(0, columns.size)) & (columns.center[: columns.size] == center_id)
+    )
+    parts = 0
+    for row in rows.tolist():
+        book = columns.books[row]
+        if book is None:
+            continue
+        used = dict(book.used)
+        while parts < most and (place := place_on(columns, compiled, book, used)) is not None:
+            add(used, place.amounts)
+            parts += 1
+    return parts
+
+
+def _summary(shape: Shape, count: int, placeable: int, centers: list[CenterRefusal]) -> str:
+    part = shape.part
+    wants = []
+    if part.devices or part.device_milli:
+        models = "/".join(part.models) or "any model"
+        amount = str(part.devices) if part.devices else f"{part.device_milli}/1000 of one"
+        wants.append(f"{amount} device{'s' if part.devices > 1 else ''} ({models})")
+    if part.cpu_milli:
+        wants.append(f"{part.cpu_milli / 1000:g} cores")
+    if part.memory_mib:
+        wants.append(f"{part.memory_mib} MiB memory")
+    if part.disk_mib:
+        wants.append(f"{part.disk_mib} MiB disk")
+    wants += [f"{amount} {name}" for name, amount in part.extras]
+    what = ", ".join(wants) or "a part"
+    if not centers:
+        return f"no room for {what}: no agent has reported a node yet"
+    if count > 1:
+        return f"no room for {count} x ({what}): only {placeable} parts fit now"
+    nearest = centers[0]
+    lack = f" ({nearest.missing} {nearest.resource} missing)" if nearest.missing else ""
+    return f"no room for {what}: nearest is {nearest.center}, {nearest.reason}{lack}"

@@ -1,0 +1,1 @@
+"""The gRPC face: validates, converts, calls a service, maps errors. The only users of grpc."""

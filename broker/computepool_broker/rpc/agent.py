@@ -1,0 +1,103 @@
+"""AgentService on the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from computepool.v1 import agent_pb2 as wire
+from computepool.v1 import agent_pb2_grpc
+from computepool_broker import __version__
+from computepool_broker.errors import OverloadedError
+from computepool_broker.ledger.reconcile import Action
+from computepool_broker.rpc import from_agents, from_wire, limits, to_wire
+from computepool_broker.services.agents import AgentService, Answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from computepool_broker.services.pool import Pool
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_BELLS = 20_000
+"""Doorbell streams open at once; agents without one call at their interval."""
+
+
+class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
+    """Validates, calls the service, answers."""
+
+    def __init__(
+        self,
+        service: AgentService,
+        pool: Pool,
+        reader: from_wire.SpecReader,
+        writer: to_wire.SpecWriter,
+    ) -> None:
+        self._service = service
+        self._pool = pool
+        self._specs = reader
+        self._writer = writer
+        self._bells = 0
+
+    async def OpenSession(
+        self, request: wire.OpenSessionRequest, _: Context
+    ) -> wire.OpenSessionResponse:
+        """See the contract."""
+        mark, next_sync_ms = await self._service.open_session(from_agents.read_open(request))
+        return wire.OpenSessionResponse(
+            mark=to_wire.mark(mark), next_sync_ms=next_sync_ms, broker_version=__version__
+        )
+
+    async def Sync(self, request: wire.SyncRequest, _: Context) -> wire.SyncResponse:
+        """See the contract."""
+        places = {}
+        book = self._pool.state.agents.get(request.agent)
+        if book is not None:
+            places[request.agent] = book.record
+        report = from_agents.read_report(request, self._specs, places)
+        return self._answer(await self._service.sync(report))
+
+    def _answer(self, answer: Answer) -> wire.SyncResponse:
+        out = wire.SyncResponse(
+            mark=to_wire.mark(answer.mark),
+            next_sync_ms=answer.next_sync_ms,
+            least_gap_ms=answer.least_gap_ms,
+            want_full=answer.want_full,
+            part_accepted=answer.part_accepted,
+        )
+        for command in answer.commands:
+            line = out.commands.add(
+                lease_id=command.lease_id, action=int(command.action), reason=command.reason
+            )
+            if command.action is Action.ADMIT and command.record is not None:
+                allocation, part = command.record
+                line.record.CopyFrom(
+                    to_wire.lease_record(answer.mark, allocation, part, self._writer)
+                )
+        return out
+
+    async def WatchCommands(
+        self, request: wire.WatchCommandsRequest, _: Context
+    ) -> AsyncIterator[wire.WatchCommandsResponse]:
+        """See the contract."""
+        agent = from_wire.read_id("agent", request.agent)
+        session = limits.ranged("session", request.session, 1, from_agents.MAX_REVISION)
+        if self._bells >= MAX_BELLS:
+            raise OverloadedError("too many doorbells", retry_after_ms=60_000)
+        self._bells += 1
+        try:
+            async for revision in self._service.rings(agent, session):
+                yield wire.WatchCommandsResponse(revision=revision)
+        finally:
+            self._bells -= 1
+
+    async def CloseSession(
+        self, request: wire.CloseSessionRequest, _: Context
+    ) -> wire.CloseSessionResponse:
+        """See the contract."""
+        await self._service.close_session(
+            from_wire.read_id("agent", request.agent), request.session
+        )
+        return wire.CloseSessionResponse()

@@ -1,0 +1,139 @@
+"""The one table from domain errors to gRPC status, and the one interceptor that applies it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from computepool_broker.errors import InvalidArgumentError, NoRoomError, PoolError
+from computepool_broker.rpc.to_wire import DETAIL_CENTERS, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from google.protobuf.message import Message
+
+DOMAIN = "computepool"
+CODES = {
+    "INVALID_FIELD": code_pb2.INVALID_ARGUMENT,
+    "UNIMPLEMENTED_OPTION": code_pb2.INVALID_ARGUMENT,
+    "EPOCH_IMPLAUSIBLE": code_pb2.INVALID_ARGUMENT,
+    "NOT_FOUND": code_pb2.NOT_FOUND,
+    "NO_ROOM": code_pb2.RESOURCE_EXHAUSTED,
+    "OVERLOADED": code_pb2.RESOURCE_EXHAUSTED,
+    "WARMING_UP": code_pb2.UNAVAILABLE,
+    "STOPPING": code_pb2.UNAVAILABLE,
+    "OUTCOME_UNKNOWN": code_pb2.UNKNOWN,
+    "REQUEST_ID_REUSED": code_pb2.ALREADY_EXISTS,
+    "AGENT_NAME_TAKEN": code_pb2.ALREADY_EXISTS,
+    "NODE_OWNED": code_pb2.ALREADY_EXISTS,
+    "LEASE_ENDED": code_pb2.FAILED_PRECONDITION,
+    "SESSION_STALE": code_pb2.FAILED_PRECONDITION,
+    "REPORT_OUT_OF_ORDER": code_pb2.FAILED_PRECONDITION,
+    "PROTOCOL_UNSUPPORTED": code_pb2.FAILED_PRECONDITION,
+    "AGENT_ALIVE": code_pb2.FAILED_PRECONDITION,
+    "ETAG_MISMATCH": code_pb2.ABORTED,
+}
+MAX_MESSAGE = 1_000
+
+log = structlog.get_logger()
+
+
+def status_of(error: PoolError) -> status_pb2.Status:
+    """The rich status of a domain error."""
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    ]
+    if error.retry_after_ms is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(error.retry_after_ms)
+        details.append(retry)
+    if isinstance(error, InvalidArgumentError):
+        bad = error_details_pb2.BadRequest()
+        bad.field_violations.add(field=error.field, description=error.problem)
+        details.append(bad)
+    if isinstance(error, NoRoomError):
+        details.append(refusal(error.refusal, DETAIL_CENTERS))
+    packed = []
+    for detail in details:
+        box = any_pb2.Any()
+        box.Pack(detail)
+        packed.append(box)
+    code = CODES.get(error.reason, code_pb2.INTERNAL)
+    return status_pb2.Status(code=code, message=str(error)[:MAX_MESSAGE], details=packed)
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
+    """End the call with the status of an error. A bug is logged whole and told as INTERNAL."""
+    if not isinstance(error, PoolError):
+        log.error("internal_error", exc_info=error)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error; see the broker's log")
+    else:
+        status: Any = rpc_status.to_status(status_of(error))
+        await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Maps what handlers raise; handlers know nothing of status codes."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """See grpc.aio.ServerInterceptor. Each method is wrapped once, not per call."""
+        method: str = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return handler
+            wrapped = self._wrapped[method] = _wrap(handler)
+        return wrapped
+
+
+def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    if handler.unary_unary is not None:
+        inner: Any = handler.unary_unary
+
+        async def unary(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
+            try:
+                return await inner(request, context)
+            except Exception as error:
+                if isinstance(error, grpc.aio.AbortError):
+                    raise
+                return await abort(context, error)
+
+        return grpc.unary_unary_rpc_method_handler(
+            unary,  # type: ignore[arg-type]
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+    if handler.unary_stream is not None:
+        source: Any = handler.unary_stream
+
+        async def stream(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                async for message in source(request, context):
+                    yield message
+            except Exception as error:
+                if isinstance(error, grpc.aio.AbortError):
+                    raise
+                await abort(context, error)
+
+        return grpc.unary_stream_rpc_method_handler(
+            stream,  # type: ignore[arg-type]
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+    return handler

@@ -1,0 +1,172 @@
+"""Messages of agents to the broker's values. See from_wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from computepool.v1 import types_pb2 as types
+from computepool_broker.errors import InvalidArgumentError
+from computepool_broker.ledger.reconcile import Held, HeldRecord, HeldState
+from computepool_broker.model.amounts import WHOLE_DEVICE
+from computepool_broker.model.records import AgentRecord, Device, NodeRecord
+from computepool_broker.rpc import limits
+from computepool_broker.rpc.from_wire import (
+    MAX_DEVICES,
+    MAX_PARTS,
+    SpecReader,
+    read_amounts,
+    read_id,
+    read_request_id,
+    read_resources,
+    read_tenant,
+)
+from computepool_broker.services.agents import Mark, Open, Report
+from computepool_broker.services.reports import MAX_PARTS as MAX_REPORT_PARTS
+
+if TYPE_CHECKING:
+    from computepool.v1 import agent_pb2 as wire
+
+ROLES = ("core", "support", "receiver")
+MAX_REVISION = 2**62
+HELD_STATES = {int(s): s for s in HeldState}
+
+
+def read_open(message: wire.OpenSessionRequest) -> Open:
+    """A validated OpenSession."""
+    if message.role not in ROLES:
+        raise InvalidArgumentError("role", f"must be one of {', '.join(ROLES)}")
+    record = AgentRecord(
+        read_id("agent", message.agent),
+        read_id("journal_id", message.journal_id),
+        limits.ranged("session", message.session, 1, MAX_REVISION),
+        read_id("center", message.center),
+        read_id("region", message.region),
+        message.role,
+        limits.text("agent_version", message.agent_version, 64),
+        limits.text("backend", message.backend, 64),
+    )
+    return Open(
+        record, message.protocol_version, read_mark("seen", message.seen), message.held_leases
+    )
+
+
+def read_mark(field: str, message: types.StoreMark) -> Mark:
+    """A validated mark; its identity is empty when the agent has seen no store yet."""
+    identity = message.identity
+    return Mark(
+        limits.matched(f"{field}.identity", identity, limits.TENANT) if identity else "",
+        limits.ranged(f"{field}.epoch", message.epoch, 0, MAX_REVISION),
+        limits.ranged(f"{field}.revision", message.revision, 0, MAX_REVISION),
+    )
+
+
+def read_report(
+    message: wire.SyncRequest, specs: SpecReader, places: dict[str, AgentRecord]
+) -> Report:
+    """A validated Sync; `places` tells the agent's center and region."""
+    agent = read_id("agent", message.agent)
+    parts = limits.ranged("parts", message.parts, 0, MAX_REPORT_PARTS) or 1
+    record = places.get(agent)
+    nodes = []
+    oldest_ms = 0
+    if record is not None:
+        for at, node in enumerate(message.nodes):
+            nodes.append(_read_node(f"nodes[{at}]", node, record))
+            oldest_ms = max(oldest_ms, node.age_ms)
+    if message.nodes_unchanged and message.nodes:
+        raise InvalidArgumentError("nodes_unchanged", "contradicts nodes")
+    return Report(
+        agent,
+        message.session,
+        message.sequence,
+        limits.ranged("part", message.part, 0, parts - 1),
+        parts,
+        limits.ranged("applied_revision", message.applied_revision, 0, MAX_REVISION),
+        [_read_held(f"leases[{at}]", lease, specs) for at, lease in enumerate(message.leases)],
+        nodes,
+        message.nodes_unchanged,
+        limits.ranged("nodes.age_ms", oldest_ms, 0, MAX_REVISION),
+    )
+
+
+def _read_node(field: str, message: wire.NodeReport, agent: AgentRecord) -> NodeRecord:
+    name = read_id(f"{field}.node", message.node)
+    limits.ranged(f"{field}.devices", len(message.devices), 0, MAX_DEVICES)
+    devices = tuple(_read_device(f"{field}.devices", d) for d in message.devices)
+    if len({d.id for d in devices}) != len(devices):
+        raise InvalidArgumentError(f"{field}.devices", f"node {name} lists a device twice")
+    return NodeRecord(
+        name,
+        agent.center,
+        agent.region,
+        agent.name,
+        read_resources(f"{field}.total", message.total),
+        read_resources(f"{field}.reserved", message.reserved),
+        read_resources(f"{field}.foreign", message.foreign),
+        devices,
+        limits.labels(f"{field}.labels", message.labels) if message.labels else (),
+        message.unschedulable,
+    )
+
+
+def _read_device(field: str, message: types.Device) -> Device:
+    return Device(
+        limits.matched(f"{field}.id", message.id, limits.DEVICE_ID),
+        limits.matched(f"{field}.model", message.model, limits.MODEL),
+        limits.amount(f"{field}.memory_mib", message.memory_mib),
+        message.health != types.DEVICE_HEALTH_UNHEALTHY,
+        limits.ranged(f"{field}.foreign_milli", message.foreign_milli, 0, WHOLE_DEVICE),
+    )
+
+
+def _read_held(field: str, message: wire.HeldLease, specs: SpecReader) -> Held:
+    state = HELD_STATES.get(message.state)
+    if state is None:
+        raise InvalidArgumentError(f"{field}.state", f"{int(message.state)} is no state of a held lease")
+    lease_id = message.lease_id
+    if not lease_id or len(lease_id) > 128:  # noqa: PLR2004 - ours are below 40
+        raise InvalidArgumentError(f"{field}.lease_id", "must be given, at most 128 characters")
+    if state in (HeldState.ADMITTED, HeldState.STARTED) and not message.HasField("record"):
+        return Held(lease_id, state)
+    record = None
+    if message.HasField("record"):
+        record = _read_record(f"{field}.record", message.record, specs)
+        if record.lease_id != lease_id:
+            raise InvalidArgumentError(f"{field}.record.lease_id", "is another lease's")
+    return Held(
+        lease_id,
+        state,
+        limits.matched(f"{field}.reason", message.reason, limits.WORD),
+        limits.text(f"{field}.message", message.message),
+        record,
+    )
+
+
+def _read_record(field: str, message: types.LeaseRecord, specs: SpecReader) -> HeldRecord:
+    spec = specs.read(f"{field}.spec", message.spec)
+    count = limits.ranged(f"{field}.count", message.count, 1, MAX_PARTS)
+    if spec.count != count:
+        raise InvalidArgumentError(f"{field}.count", "is not the spec's")
+    model = message.model
+    mark = read_mark(f"{field}.mark", message.mark)
+    record = HeldRecord(
+        message.lease_id,
+        read_id(f"{field}.allocation_id", message.allocation_id),
+        read_tenant(f"{field}.tenant", message.tenant),
+        read_request_id(message.request_id),
+        bytes(message.digest[:64]),
+        limits.ranged(f"{field}.index", message.index, 0, count - 1),
+        count,
+        limits.ranged(f"{field}.place_revision", message.place_revision, 0, 1_000),
+        read_id(f"{field}.node", message.node),
+        limits.matched(f"{field}.model", model, limits.MODEL) if model else "",
+        read_amounts(field, message.resources, list(message.devices)),
+        spec,
+        *mark,
+        limits.text(f"{field}.description", message.description),
+        limits.labels(f"{field}.labels", message.labels) if message.labels else (),
+    )
+    want = f"{record.allocation_id}.{record.index}.{record.place_revision}"
+    if record.lease_id != want:
+        raise InvalidArgumentError(f"{field}.lease_id", f"{want} would be its name")
+    return record

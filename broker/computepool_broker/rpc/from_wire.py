@@ -1,0 +1,153 @@
+"""From messages to the broker's values, with every check of what comes from outside.
+
+Raises InvalidArgumentError naming the field; nothing that passes can harm the core.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from computepool.v1 import types_pb2 as types
+from computepool_broker.errors import InvalidArgumentError, UnimplementedOptionError
+from computepool_broker.model.amounts import DEVICE_PREFIX, WHOLE_DEVICE, Resources
+from computepool_broker.model.request import ContactPolicy, PartSpec, Shape, Spec
+from computepool_broker.rpc import limits
+
+if TYPE_CHECKING:
+    from computepool.v1 import allocation_pb2 as wire
+    from computepool_broker.model.amounts import Amounts
+
+DEFAULT_TTL_S = 3_600
+LEAST_TTL_S = 10
+YEAR_S = 31_536_000
+MAX_PARTS = 1_000
+MAX_DEVICES = 64
+MAX_WAIT_MS = 60_000
+DEFAULT_WAIT_MS = 10_000
+MAX_PAGE = 1_000
+DEFAULT_PAGE = 100
+KNOWN_SPECS = 4_096
+
+
+class SpecReader:
+    """Reads specs; remembers those seen lately by their bytes, since most requests repeat."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Spec] = OrderedDict()
+
+    def read(self, field: str, message: types.AllocationSpec) -> Spec:
+        """The validated spec, defaults filled in."""
+        key = message.SerializeToString()
+        spec = self._known.get(key)
+        if spec is None:
+            spec = read_spec(field, message)
+            self._known[key] = spec
+            if len(self._known) > KNOWN_SPECS:
+                self._known.popitem(last=False)
+        return spec
+
+
+def read_spec(field: str, message: types.AllocationSpec) -> Spec:
+    """The validated spec, defaults filled in."""
+    part = _read_part(f"{field}.part", message.part)
+    count = limits.ranged(f"{field}.count", message.count, 0, MAX_PARTS) or 1
+    ttl_s = message.ttl_s
+    if ttl_s:
+        limits.ranged(f"{field}.ttl_s", ttl_s, LEAST_TTL_S, YEAR_S)
+    policy, after_s = _read_contact(f"{field}.contact", message.contact)
+    shape = Shape(
+        part,
+        limits.names(f"{field}.regions", message.regions),
+        limits.names(f"{field}.centers", message.centers),
+        limits.labels(f"{field}.node_labels", message.node_labels),
+    )
+    return Spec(shape, count, ttl_s or DEFAULT_TTL_S, policy, after_s)
+
+
+def _read_part(field: str, message: types.PartSpec) -> PartSpec:
+    have = read_resources(f"{field}.resources", message.resources)
+    devices = limits.ranged(f"{field}.devices", message.devices, 0, MAX_DEVICES)
+    milli = limits.ranged(f"{field}.device_milli", message.device_milli, 0, WHOLE_DEVICE - 1)
+    if devices and milli:
+        raise InvalidArgumentError(f"{field}.device_milli", "excludes devices; ask for one of them")
+    models = limits.names(f"{field}.models", message.models, limits.MODEL)
+    least = limits.amount(f"{field}.min_device_memory_mib", message.min_device_memory_mib)
+    if (models or least) and not (devices or milli):
+        raise InvalidArgumentError(f"{field}.devices", "models or memory given, but no device")
+    if not (any(have[:3]) or have.extras or devices or milli):
+        raise InvalidArgumentError(field, "asks for nothing")
+    return PartSpec(*have, devices, milli, models, least)
+
+
+def _read_contact(field: str, message: types.ContactTerm) -> tuple[ContactPolicy, int]:
+    if message.policy == types.CONTACT_POLICY_REPLACE_AFTER:
+        raise UnimplementedOptionError(f"{field}.policy", "REPLACE_AFTER is not built yet")
+    if message.policy == types.CONTACT_POLICY_STOP_AFTER:
+        return ContactPolicy.STOP_AFTER, limits.ranged(f"{field}.after_s", message.after_s, 1, YEAR_S)
+    if message.policy not in (types.CONTACT_POLICY_UNSPECIFIED, types.CONTACT_POLICY_KEEP):
+        raise InvalidArgumentError(f"{field}.policy", f"unknown policy {int(message.policy)}")
+    if message.after_s:
+        raise InvalidArgumentError(f"{field}.after_s", "only with STOP_AFTER")
+    return ContactPolicy.KEEP, 0
+
+
+def read_resources(field: str, message: types.Resources) -> Resources:
+    """Validated amounts."""
+    return Resources(
+        limits.amount(f"{field}.cpu_milli", message.cpu_milli),
+        limits.amount(f"{field}.memory_mib", message.memory_mib),
+        limits.amount(f"{field}.disk_mib", message.disk_mib),
+        limits.extras(f"{field}.extras", message.extras) if message.extras else (),
+    )
+
+
+def read_amounts(field: str, resources: types.Resources, devices: list[types.DeviceShare]) -> Amounts:
+    """What a lease holds, devices included."""
+    out = list(read_resources(f"{field}.resources", resources).amounts())
+    limits.ranged(f"{field}.devices", len(devices), 0, MAX_DEVICES)
+    for at, share in enumerate(devices):
+        where = f"{field}.devices[{at}]"
+        name = limits.matched(f"{where}.device_id", share.device_id, limits.DEVICE_ID)
+        milli = limits.ranged(f"{where}.milli", share.milli, 1, WHOLE_DEVICE)
+        out.append((DEVICE_PREFIX + name, milli))
+    if len({key for key, _ in out}) != len(out):
+        raise InvalidArgumentError(f"{field}.devices", "a device is listed twice")
+    return tuple(out)
+
+
+def read_tenant(field: str, value: str) -> str:
+    """A tenant's name; "default" when empty."""
+    return limits.matched(field, value, limits.TENANT) if value else "default"
+
+
+def read_request_id(value: str) -> str:
+    """An idempotency id; empty when there is none."""
+    return limits.matched("request_id", value, limits.REQUEST_ID) if value else ""
+
+
+def read_id(field: str, value: str) -> str:
+    """A name that must be given."""
+    if not value:
+        raise InvalidArgumentError(field, "must be given")
+    return limits.matched(field, value, limits.NAME)
+
+
+def read_wait_s(message: wire.CreateAllocationRequest) -> float:
+    """How long a create waits for ACTIVE, in seconds; 0 does not wait."""
+    from computepool.v1 import allocation_pb2 as wire  # noqa: PLC0415 - only for its numbers
+
+    if message.wait_for not in (0, wire.WAIT_FOR_RESERVED, wire.WAIT_FOR_ACTIVE):
+        raise InvalidArgumentError("wait_for", f"unknown value {int(message.wait_for)}")
+    wait_ms = limits.ranged("wait_ms", message.wait_ms, 0, MAX_WAIT_MS)
+    if message.wait_for == wire.WAIT_FOR_RESERVED:
+        return 0.0
+    return (wait_ms or DEFAULT_WAIT_MS) / 1000
+
+
+def read_page(size: int, token: str) -> tuple[int, str]:
+    """Page size, and the name after which the page begins."""
+    limits.ranged("page_size", size, 0, MAX_PAGE)
+    if token:
+        limits.matched("page_token", token, limits.NAME)
+    return size or DEFAULT_PAGE, token

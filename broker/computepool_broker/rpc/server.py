@@ -1,0 +1,101 @@
+"""Builds the gRPC server: options, limits, interceptors, health, reflection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from computepool.v1 import (
+    agent_pb2,
+    agent_pb2_grpc,
+    allocation_pb2,
+    allocation_pb2_grpc,
+    inventory_pb2,
+    inventory_pb2_grpc,
+)
+from computepool_broker.rpc.errors import ErrorInterceptor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from computepool_broker.rpc.agent import AgentServicer
+    from computepool_broker.rpc.allocation import AllocationServicer
+    from computepool_broker.rpc.inventory import InventoryServicer
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_STREAMS_PER_CONNECTION = 1_024
+KEEPALIVE_MS = 30_000
+LEAST_PING_MS = 20_000
+MAX_METADATA_BYTES = 16 * 1024
+
+OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Agents ping every 30 s also when idle: the default would close their connections.
+    ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Two brokers on one port would split the agents between them, each with half a view.
+    ("grpc.so_reuseport", 0),
+)
+SERVICES = (
+    agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
+    allocation_pb2.DESCRIPTOR.services_by_name["AllocationService"].full_name,
+    inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"].full_name,
+)
+
+
+def bare_server() -> grpc.aio.Server:
+    """A server with our options and interceptors and no services (benchmarks measure on it)."""
+    return grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+
+
+class BrokerServer:
+    """The server with all services. Health says NOT_SERVING while the broker warms up."""
+
+    def __init__(
+        self, agents: AgentServicer, allocations: AllocationServicer, inventory: InventoryServicer
+    ) -> None:
+        self._server = bare_server()
+        self._health = health.aio.HealthServicer()
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, self._server)
+        allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocations, self._server)
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+        try:
+            bound = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {host}:{port}: {error}") from error
+        await self._server.start()
+        return bound
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """What health says of the pool as a whole (""), and of allocations."""
+        status: Any = (
+            health_pb2.HealthCheckResponse.SERVING
+            if serving
+            else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        await self._health.set("", status)
+        for name in SERVICES:
+            await self._health.set(name, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let the running ones end within `grace_s` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)

@@ -1,0 +1,1 @@
+"""What the broker does for each call, between the wire and the pure core."""

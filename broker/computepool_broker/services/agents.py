@@ -1,0 +1,324 @@
+"""Sessions and reports of agents: the broker's half of the lease protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from computepool_broker.errors import (
+    AgentNameTakenError,
+    EpochImplausibleError,
+    NodeOwnedError,
+    ProtocolUnsupportedError,
+    SessionStaleError,
+)
+from computepool_broker.ledger import adoption, reconcile
+from computepool_broker.ledger.transaction import EpochStart, PutAgent, Transaction
+from computepool_broker.model.records import AgentRecord, AgentState
+from computepool_broker.services.pacing import least_gap_ms, next_sync_ms
+from computepool_broker.services.reports import Reports
+from computepool_broker.services.settle import Settler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from computepool_broker.ledger.reconcile import Command, Held
+    from computepool_broker.ledger.state import AgentBook
+    from computepool_broker.ledger.transaction import Outcome
+    from computepool_broker.model.records import NodeRecord
+    from computepool_broker.services.pool import AgentLife, Pool
+
+    Stage = Callable[[Transaction], Outcome]
+
+PROTOCOL_VERSION = 1
+MAX_EPOCH_JUMP = 1_000
+"""An agent that claims an epoch further ahead than this is refused, not believed."""
+
+log = structlog.get_logger()
+
+
+class Mark(NamedTuple):
+    """Which commit of which life of which store."""
+
+    identity: str
+    epoch: int
+    revision: int
+
+
+class Open(NamedTuple):
+    """A validated OpenSession."""
+
+    record: AgentRecord
+    protocol_version: int
+    seen: Mark
+    held_leases: int
+
+
+class Report(NamedTuple):
+    """A validated Sync, or one part of it."""
+
+    agent: str
+    session: int
+    sequence: int
+    part: int
+    parts: int
+    applied_revision: int
+    held: list[Held]
+    nodes: list[NodeRecord]
+    nodes_unchanged: bool
+    oldest_ms: int = 0
+
+
+class Answer(NamedTuple):
+    """What a report is answered with."""
+
+    mark: Mark
+    commands: list[Command]
+    next_sync_ms: int
+    least_gap_ms: int
+    want_full: bool = False
+    part_accepted: bool = False
+
+
+class AgentService:
+    """What an agent can say."""
+
+    def __init__(self, pool: Pool, jitter: Callable[[], float]) -> None:
+        self._pool = pool
+        self._jitter = jitter
+        self._reports = Reports()
+        self._settler = Settler(pool)
+
+    def mark(self) -> Mark:
+        """The store's mark now."""
+        state = self._pool.state
+        return Mark(state.identity, state.epoch, state.revision)
+
+    # -- sessions --------------------------------------------------------------------------
+
+    async def open_session(self, call: Open) -> tuple[Mark, int]:
+        """Begin a session, end the older ones.
+
+        Returns:
+            The mark, and when to send the first report, in milliseconds.
+
+        Raises:
+            ProtocolUnsupportedError: Another protocol version.
+            AgentNameTakenError: Another journal under a live agent's name.
+            SessionStaleError: A lower session than the last.
+            EpochImplausibleError: An epoch too far ahead.
+        """
+        if call.protocol_version != PROTOCOL_VERSION:
+            raise ProtocolUnsupportedError(
+                f"this broker speaks protocol {PROTOCOL_VERSION}, not {call.protocol_version}",
+                metadata={"supported": str(PROTOCOL_VERSION)},
+            )
+        return await self._pool.committer.submit(lambda stage: self._open(stage, call))
+
+    def _open(self, stage: Stage, call: Open) -> tuple[Mark, int]:
+        pool, record = self._pool, call.record
+        state = pool.state
+        book = state.agents.get(record.name)
+        if book is not None:
+            _check_successor(book, record)
+        self._doubt_continuity(stage, call)
+        stage(
+            Transaction(
+                state.epoch, agents=(PutAgent(record.name, record, AgentState.RECONCILING),)
+            )
+        )
+        life = pool.life(record.name)
+        life.session = record.session
+        life.heard_ms = pool.clock.now_ms
+        life.reconciled = False
+        life.answered_revision = 0
+        life.held = {}
+        life.strays = frozenset()
+        self._reports.forget(record.name)
+        life.bell.set()
+        log.info(
+            "session_opened",
+            agent=record.name,
+            session=record.session,
+            center=record.center,
+            held_leases=call.held_leases,
+            backend=record.backend,
+        )
+        return self.mark(), int(self._jitter() * 200)
+
+    def _doubt_continuity(self, stage: Stage, call: Open) -> None:
+        """Raise the epoch when an agent has seen what this store does not know (rule 17)."""
+        state, seen = self._pool.state, call.seen
+        if seen.epoch > state.epoch + MAX_EPOCH_JUMP:
+            raise EpochImplausibleError(
+                "seen.epoch", f"{seen.epoch} is too far ahead of this store's {state.epoch}"
+            )
+        if not seen.identity:
+            return
+        went_back = (
+            seen.identity == state.identity
+            and seen.epoch == state.epoch
+            and seen.revision > state.opened_revision
+            and seen.revision > state.revision
+        )
+        foreign = seen.identity != state.identity and seen.epoch >= state.epoch
+        if went_back or foreign or seen.epoch > state.epoch:
+            epoch = max(seen.epoch, state.epoch) + 1
+            stage(
+                Transaction(state.epoch, new_epoch=EpochStart(epoch, state.opened_revision))
+            )
+            log.warning(
+                "epoch_raised",
+                epoch=epoch,
+                agent=call.record.name,
+                seen_identity=seen.identity,
+                seen_epoch=seen.epoch,
+                seen_revision=seen.revision,
+            )
+
+    async def close_session(self, agent: str, session: int) -> None:
+        """The agent stops in good order.
+
+        Raises:
+            SessionStaleError: Not its present session.
+        """
+
+        def job(stage: Stage) -> None:
+            book = self._present(agent, session)
+            stage(
+                Transaction(
+                    self._pool.state.epoch,
+                    agents=(PutAgent(agent, book.record, AgentState.CLOSED),),
+                )
+            )
+            self._pool.expected_agents.discard(agent)
+            log.info("session_closed", agent=agent, session=session)
+
+        await self._pool.committer.submit(job)
+
+    def _present(self, agent: str, session: int) -> AgentBook:
+        # Only sessions opened with this process count: OpenSession is where an agent's mark
+        # shows whether this store is still the one that it knows.
+        book = self._pool.state.agents.get(agent)
+        last = self._pool.life(agent).session if book is not None else 0
+        if book is None or last != session:
+            raise SessionStaleError(
+                f"agent {agent!r} has session {last}, not {session}",
+                metadata={"last_session": str(last)},
+            )
+        if book.state is AgentState.CLOSED:
+            raise SessionStaleError(
+                f"session {session} of agent {agent!r} was closed",
+                metadata={"last_session": str(session)},
+            )
+        return book
+
+    async def rings(self, agent: str, session: int) -> AsyncIterator[int]:
+        """Yields the store's revision whenever the agent should call; ends with the session.
+
+        Rings no oftener than the agent may report.
+
+        Raises:
+            SessionStaleError: Not the present session, or no longer.
+        """
+        book = self._present(agent, session)
+        life = self._pool.life(agent)
+        while True:
+            await life.bell.wait()
+            life.bell.clear()
+            self._present(agent, session)
+            yield self._pool.state.revision
+            await asyncio.sleep(least_gap_ms(len(book.leases)) / 1000)
+
+    # -- reports ---------------------------------------------------------------------------
+
+    async def sync(self, report: Report) -> Answer:
+        """Take a report or a part of one; answer a complete one with what to do.
+
+        Raises:
+            SessionStaleError: Not the present session.
+            ReportOutOfOrderError: A part out of its turn.
+            NodeOwnedError: It reports another agent's node.
+            InvalidArgumentError: A node or a lease twice.
+        """
+        self._present(report.agent, report.session)
+        self._pool.life(report.agent).heard_ms = self._pool.clock.now_ms
+        whole = self._reports.take(report)
+        if whole is None:
+            return Answer(self.mark(), [], 0, 0, part_accepted=True)
+        return await self._pool.committer.submit(lambda stage: self._sync(stage, whole))
+
+    def _sync(self, stage: Stage, report: Report) -> Answer:
+        pool = self._pool
+        state = pool.state
+        book = self._present(report.agent, report.session)
+        life = pool.life(report.agent)
+        gap = least_gap_ms(len(book.leases))
+        if not life.reconciled and self._incomplete_first(report):
+            return Answer(self.mark(), [], gap, gap, want_full=True)
+        held = {h.lease_id: h for h in report.held}
+        if not report.nodes_unchanged:
+            self._take_nodes(stage, book, report)
+        want_full = self._settler.settle(stage, report.agent, held, report.applied_revision)
+        life.heard_ms = pool.clock.now_ms
+        life.observed_ms = pool.clock.now_ms - report.oldest_ms
+        life.applied_revision = report.applied_revision
+        self._activate(stage, book, life)
+        todo = reconcile.commands(state, book, held)
+        life.answered_revision = state.revision
+        life.old_strays = life.strays
+        life.strays = frozenset(h for h in held if h not in book.leases)
+        life.held = held
+        interval = next_sync_ms(
+            pool.config.report_interval_s, len(state.agents), self._jitter()
+        )
+        return Answer(self.mark(), todo, gap if want_full else interval, gap, want_full)
+
+    def _incomplete_first(self, report: Report) -> bool:
+        # The first report of a session must say everything: it is what is reconciled.
+        return report.nodes_unchanged or any(
+            h.record is None and h.state in adoption.ADOPTABLE for h in report.held
+        )
+
+    def _take_nodes(self, stage: Stage, book: AgentBook, report: Report) -> None:
+        state = self._pool.state
+        for record in report.nodes:
+            owner = state.nodes.get(record.name)
+            if owner is not None and owner.record.agent != report.agent:
+                raise NodeOwnedError(
+                    f"node {record.name!r} belongs to agent {owner.record.agent!r}",
+                    metadata={"node": record.name, "agent": owner.record.agent},
+                )
+        changes = reconcile.node_changes(state, book, report.nodes)
+        suspects = self._settler.cleared(report.nodes)
+        if changes or suspects:
+            stage(Transaction(state.epoch, nodes=changes, blockers=suspects))
+
+    def _activate(self, stage: Stage, book: AgentBook, life: AgentLife) -> None:
+        life.reconciled = True
+        pool, name = self._pool, book.record.name
+        pool.expected_agents.discard(name)
+        if book.state is not AgentState.ACTIVE:
+            stage(
+                Transaction(
+                    pool.state.epoch, agents=(PutAgent(name, book.record, AgentState.ACTIVE),)
+                )
+            )
+
+
+def _check_successor(book: AgentBook, record: AgentRecord) -> None:
+    last = book.record
+    if record.journal_id != last.journal_id:
+        if book.state in (AgentState.ACTIVE, AgentState.RECONCILING):
+            raise AgentNameTakenError(
+                f"agent {record.name!r} is alive with another journal; choose another name, or "
+                "stop that agent",
+                metadata={"agent": record.name},
+            )
+    elif record.session < last.session:
+        raise SessionStaleError(
+            f"agent {record.name!r} had session {last.session} already, {record.session} is older",
+            metadata={"last_session": str(last.session)},
+        )

@@ -1,0 +1,191 @@
+"""The one writer: gathers jobs into batches, runs them, makes each batch durable once.
+
+A job is a plain function that reads the tables and stages transactions; it runs without
+awaiting, so jobs never interleave. Its result (or its refusal) is handed out only when
+everything that it saw is as durable as promised: reads are jobs too.
+
+    jobs ──gather──> run, run, run ──> store.commit() ──────> results, doorbells
+                                        next batch is gathered and run meanwhile
+
+Gathering. A commit costs about the same for one job as for fifty, and costs processor time that
+the calls need. So a batch starts at once when nobody else is expected (one caller alone never
+waits), and otherwise gathers until about half of the callers seen lately are in it, for at most
+`gather_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from computepool_broker.errors import OutcomeUnknownError, OverloadedError, StoppingError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from computepool_broker.ledger.state import Touched
+    from computepool_broker.ledger.transaction import Outcome, Transaction
+    from computepool_broker.store.base import Store
+
+    Stage = Callable[[Transaction], Outcome]
+    Job = Callable[[Stage], Any]
+
+T = TypeVar("T")
+MAX_QUEUED = 20_000
+"""Jobs waiting; more are refused."""
+MAX_BATCH = 512
+"""Jobs run in one go, so that the event loop breathes between batches."""
+COMMITS_AHEAD = 2
+"""Commits under way at once: one on the disk, one planned behind it."""
+
+log = structlog.get_logger()
+
+
+class Committer:
+    """Runs jobs in batches on one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        on_durable: Callable[[Touched], None],
+        on_failure: Callable[[BaseException], None],
+        gather_s: float,
+    ) -> None:
+        self._store = store
+        self._on_durable = on_durable
+        self._on_failure = on_failure
+        self._gather_s = gather_s
+        self._queue: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._wanted = 1
+        self._outstanding = 0
+        self._crowd = 1.0
+        self._commits = asyncio.Semaphore(COMMITS_AHEAD)
+        self._task: asyncio.Task[None] | None = None
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.batches = 0
+        self.jobs = 0
+
+    def start(self) -> None:
+        """Begin to run jobs."""
+        self._task = asyncio.create_task(self._run(), name="committer")
+
+    async def stop(self) -> None:
+        """Refuse new jobs, finish those that were taken."""
+        self._stopping = True
+        self._ring()
+        if self._task is not None:
+            await self._task
+        if self._finishing:
+            await asyncio.gather(*self._finishing, return_exceptions=True)
+
+    def submit(self, job: Callable[[Stage], T]) -> asyncio.Future[T]:
+        """Run `job` in the next batch.
+
+        Returns:
+            What it returns or raises, once that is durable.
+
+        Raises:
+            OverloadedError: MAX_QUEUED jobs wait already.
+            StoppingError: The broker is going down.
+        """
+        if self._stopping:
+            raise StoppingError("the broker is stopping", retry_after_ms=1000)
+        if len(self._queue) >= MAX_QUEUED:
+            raise OverloadedError("too many calls are waiting", retry_after_ms=1000)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append((job, future))
+        self._outstanding += 1
+        if len(self._queue) >= self._wanted:
+            self._ring()
+        return future
+
+    def _ring(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._wanted = 1
+                await self._sleep(None)
+                continue
+            await self._gather()
+            await self._commits.acquire()
+            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+            self._run_batch(batch)
+
+    async def _gather(self) -> None:
+        # The crowd is remembered across batches, and fades when the callers are gone.
+        self._crowd = max(self._outstanding, self._crowd * 0.5)
+        self._wanted = min(MAX_BATCH, max(1, int(self._crowd) // 2))
+        if len(self._queue) < self._wanted and not self._stopping:
+            await self._sleep(self._gather_s)
+
+    async def _sleep(self, timeout_s: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
+        timer = None if timeout_s is None else loop.call_later(timeout_s, self._ring)
+        await self._wake
+        if timer is not None:
+            timer.cancel()
+
+    def _run_batch(self, batch: list[tuple[Job, asyncio.Future[Any]]]) -> None:
+        stage = self._store.stage
+        done: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        for job, future in batch:
+            if future.cancelled():
+                continue
+            try:
+                done.append((future, job(stage), None))
+            except Exception as error:  # noqa: BLE001 - handed to the caller, who maps it
+                done.append((future, None, error))
+        self.batches += 1
+        self.jobs += len(batch)
+        touched = self._store.state.take_touched()
+        commit = self._store.commit()
+        if isinstance(commit, asyncio.Future) and commit.done() and not commit.exception():
+            self._hand_out(done, touched, len(batch))
+            return
+        task = asyncio.create_task(self._finish(commit, done, touched, len(batch)))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    async def _finish(
+        self,
+        commit: Awaitable[None],
+        done: list[tuple[asyncio.Future[Any], Any, BaseException | None]],
+        touched: Touched,
+        count: int,
+    ) -> None:
+        try:
+            await commit
+        except Exception as error:  # noqa: BLE001 - whatever it is, the outcome is unknown
+            unknown = OutcomeUnknownError(str(error))
+            self._hand_out([(f, None, unknown) for f, _, _ in done], None, count)
+            self._on_failure(error)
+            return
+        self._hand_out(done, touched, count)
+
+    def _hand_out(
+        self,
+        done: list[tuple[asyncio.Future[Any], Any, BaseException | None]],
+        touched: Touched | None,
+        count: int,
+    ) -> None:
+        self._outstanding -= count
+        self._commits.release()
+        for future, result, error in done:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+        if touched is not None and (touched.allocations or touched.agents):
+            self._on_durable(touched)

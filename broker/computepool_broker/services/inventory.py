@@ -1,0 +1,155 @@
+"""Looking at the pool, and the few things that an operator does to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from computepool_broker.errors import AgentAliveError, NotFoundError
+from computepool_broker.ledger import lifecycle
+from computepool_broker.ledger.transaction import (
+    Blocker,
+    PutAgent,
+    PutCenter,
+    PutNode,
+    SetBlockers,
+    Transaction,
+)
+from computepool_broker.model.records import AgentState, EndReason
+from computepool_broker.services.view import CenterSums, sums_by_center
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from computepool_broker.ledger.state import AgentBook, NodeBook
+    from computepool_broker.ledger.transaction import Outcome
+    from computepool_broker.services.pool import AgentLife, Pool
+
+    Stage = Callable[[Transaction], Outcome]
+
+log = structlog.get_logger()
+
+
+class Forgotten(NamedTuple):
+    """What striking off an agent cost."""
+
+    allocations: int
+    nodes: int
+
+
+class View(NamedTuple):
+    """Sums by center, true for `revision`."""
+
+    centers: dict[str, CenterSums]
+    revision: int
+
+
+class InventoryService:
+    """What people and dashboards ask."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def view(self) -> View:
+        """Sums over the whole pool."""
+        pool = self._pool
+        return await pool.committer.submit(
+            lambda _: View(sums_by_center(pool.columns, pool.state), pool.state.revision)
+        )
+
+    async def nodes(self, after: str, size: int, center: str) -> tuple[list[NodeBook], bool]:
+        """Nodes with a name above `after`, by name; and whether more follow."""
+
+        def job(_: Stage) -> tuple[list[NodeBook], bool]:
+            names = sorted(
+                name
+                for name, book in self._pool.state.nodes.items()
+                if name > after and (not center or book.record.center == center)
+            )
+            return [self._pool.state.nodes[n] for n in names[:size]], len(names) > size
+
+        return await self._pool.committer.submit(job)
+
+    async def agents(self) -> list[tuple[AgentBook, AgentLife]]:
+        """All agents by name."""
+
+        def job(_: Stage) -> list[tuple[AgentBook, AgentLife]]:
+            agents = self._pool.state.agents
+            return [(agents[name], self._pool.life(name)) for name in sorted(agents)]
+
+        return await self._pool.committer.submit(job)
+
+    async def forget(self, agent: str) -> Forgotten:
+        """Strike off an agent that will never return.
+
+        Raises:
+            NotFoundError: There is none.
+            AgentAliveError: It is not silent.
+        """
+        return await self._pool.committer.submit(lambda stage: self._forget(stage, agent))
+
+    def _forget(self, stage: Stage, agent: str) -> Forgotten:
+        state = self._pool.state
+        book = state.agents.get(agent)
+        if book is None:
+            raise NotFoundError(f"no agent {agent!r}", metadata={"agent": agent})
+        if book.state in (AgentState.ACTIVE, AgentState.RECONCILING):
+            raise AgentAliveError(
+                f"agent {agent!r} is alive; stop it first", metadata={"agent": agent}
+            )
+        by_allocation: dict[str, list[int]] = {}
+        for ref in book.leases.values():
+            by_allocation.setdefault(ref.allocation_id, []).append(ref.position)
+        for allocation_id, positions in by_allocation.items():
+            allocation = state.allocations[allocation_id]
+            why = f"agent {agent} was forgotten"
+            stage(
+                lifecycle.end_and_gone(state, allocation, positions, EndReason.LOST, why)
+            )
+        nodes = sorted(book.nodes)
+        stage(Transaction(state.epoch, nodes=tuple(PutNode(n, None) for n in nodes)))
+        stage(Transaction(state.epoch, agents=(PutAgent(agent, None),)))
+        self._pool.lives.pop(agent, None)
+        self._pool.expected_agents.discard(agent)
+        log.warning("agent_forgotten", agent=agent, allocations=len(by_allocation))
+        return Forgotten(len(by_allocation), len(nodes))
+
+    async def cordon_node(self, node: str, message: str, *, on: bool) -> int:
+        """Cordon or uncordon a node; returns the leases on it.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+        def job(stage: Stage) -> int:
+            state = self._pool.state
+            book = state.nodes.get(node)
+            if book is None:
+                raise NotFoundError(f"no node {node!r}", metadata={"node": node})
+            bit = Blocker.CORDONED
+            if bool(book.blockers & bit) != on or (on and book.message != message):
+                change = SetBlockers(node, bit if on else 0, 0 if on else bit, message)
+                stage(Transaction(state.epoch, blockers=(change,)))
+            return book.leases
+
+        return await self._pool.committer.submit(job)
+
+    async def cordon_center(self, center: str, message: str, *, on: bool) -> int:
+        """Cordon or uncordon a center; returns the leases in it.
+
+        Raises:
+            NotFoundError: No agent or node has named it.
+        """
+
+        def job(stage: Stage) -> int:
+            state = self._pool.state
+            known = center in state.centers or any(
+                a.record.center == center for a in state.agents.values()
+            )
+            if not known:
+                raise NotFoundError(f"no center {center!r}", metadata={"center": center})
+            stage(Transaction(state.epoch, centers=(PutCenter(center, on, message),)))
+            return sum(b.leases for b in state.nodes.values() if b.record.center == center)
+
+        return await self._pool.committer.submit(job)

@@ -1,0 +1,148 @@
+"""Settling a report with the ledger: admissions, refusals, stops, teardowns, adoptions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from computepool_broker.ledger import adoption, lifecycle, reconcile
+from computepool_broker.ledger.reconcile import Held, HeldState
+from computepool_broker.ledger.transaction import (
+    Blocker,
+    Committed,
+    SetBlockers,
+    Transaction,
+)
+from computepool_broker.model.records import (
+    LIVE_STATES,
+    WANTED_STATES,
+    AllocationState,
+    EndReason,
+    PartState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from computepool_broker.ledger.state import AgentBook, LeaseRef
+    from computepool_broker.ledger.transaction import Outcome
+    from computepool_broker.model.records import NodeRecord
+    from computepool_broker.services.pool import Pool
+
+    Stage = Callable[[Transaction], Outcome]
+
+log = structlog.get_logger()
+
+REACHED = {HeldState.ADMITTED: PartState.ADMITTED, HeldState.STARTED: PartState.STARTED}
+
+
+class Settler:
+    """Applies what a complete report says of leases."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def settle(
+        self, stage: Stage, agent: str, held: Mapping[str, Held], applied_revision: int
+    ) -> bool:
+        """Bring the ledger up to what the agent says.
+
+        Returns:
+            Whether a lease could be adopted if only its whole record were reported.
+        """
+        book = self._pool.state.agents[agent]
+        self._tear_down(stage, book, held, applied_revision)
+        want_full = False
+        for lease_id, lease in held.items():
+            ref = book.leases.get(lease_id)
+            if ref is None:
+                want_full |= self._unknown(stage, agent, lease)
+            else:
+                self._known(stage, ref, lease)
+        emptied = reconcile.emptied_nodes(self._pool.state, book)
+        if emptied:
+            stage(Transaction(self._pool.state.epoch, nodes=emptied))
+        return want_full
+
+    def cleared(self, nodes: Sequence[NodeRecord]) -> tuple[SetBlockers, ...]:
+        """Nodes that a newer full report clears of suspicion."""
+        books = self._pool.state.nodes
+        return tuple(
+            SetBlockers(node.name, 0, Blocker.SUSPECT)
+            for node in nodes
+            if (book := books.get(node.name)) is not None and book.blockers & Blocker.SUSPECT
+        )
+
+    def _tear_down(
+        self, stage: Stage, book: AgentBook, held: Mapping[str, Held], applied_revision: int
+    ) -> None:
+        state = self._pool.state
+        for allocation_id, positions in reconcile.torn_down(
+            state, book, held, applied_revision
+        ).items():
+            stage(lifecycle.gone(state, state.allocations[allocation_id], positions))
+
+    def _unknown(self, stage: Stage, agent: str, lease: Held) -> bool:
+        if lease.record is None:
+            # First reports carry records; a lease that turned up since is answered by REVOKE.
+            return False
+        tx = adoption.adopt(self._pool.state, agent, lease, self._pool.wall_ms())
+        if tx is None:
+            return False
+        outcome = stage(tx)
+        adopted = isinstance(outcome, Committed)
+        if adopted:
+            self._pool.start_clocks(self._pool.state.allocations[lease.record.allocation_id])
+        log.info("lease_adopted", agent=agent, lease=lease.lease_id, adopted=adopted)
+        return False
+
+    def _known(self, stage: Stage, ref: LeaseRef, lease: Held) -> None:
+        state = self._pool.state
+        allocation, part = state.part(ref)
+        if part.state not in WANTED_STATES:
+            return
+        reached = REACHED.get(lease.state)
+        if reached is not None:
+            if reached > part.state:
+                tx = lifecycle.progress(state, allocation, ref.position, reached)
+                if tx is not None:
+                    stage(tx)
+        elif lease.state is HeldState.REFUSED:
+            self._refused(stage, ref, lease)
+        elif lease.state is HeldState.STOPPED and allocation.state in LIVE_STATES:
+            contact_lost = lease.reason == "CONTACT_LOST"
+            tx = lifecycle.end(
+                state,
+                allocation,
+                EndReason.LOST if contact_lost else EndReason.FAILED,
+                f"{part.node}: {lease.reason} {lease.message}".strip(),
+            )
+            if tx is not None:
+                stage(tx)
+
+    def _refused(self, stage: Stage, ref: LeaseRef, lease: Held) -> None:
+        pool = self._pool
+        state = pool.state
+        allocation, part = state.part(ref)
+        why = f"{part.node} refused: {lease.reason} {lease.message}".strip()
+        agent = state.nodes[part.node].record.agent
+        life = pool.life(agent)
+        life.refusals += 1
+        life.last_refusal = lease.reason
+        log.info("lease_refused", agent=agent, lease=lease.lease_id, reason=lease.reason)
+        stage(Transaction(state.epoch, blockers=(SetBlockers(part.node, Blocker.SUSPECT),)))
+        again = (
+            allocation.state is AllocationState.RESERVED
+            and allocation.refusals < lifecycle.MAX_PLACEMENTS
+        )
+        if again:
+            places, _ = pool.planner.plan(allocation.spec.shape, 1)
+            if places:
+                tx = lifecycle.place_anew(state, allocation, ref.position, places[0])
+                if isinstance(stage(tx), Committed):
+                    return
+            why += "; no other place has room"
+        stage(
+            lifecycle.end_and_gone(state, allocation, (ref.position,), EndReason.FAILED, why)
+        )

@@ -1,0 +1,143 @@
+"""The view as numbers: sums over the columns by center and model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from computepool_broker.model.amounts import CPU, DEVICE_PREFIX, DISK, MEMORY
+from computepool_broker.model.records import PartState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.placement.columns import Columns
+
+FIXED = (CPU, MEMORY, DISK)
+
+
+class Sums(NamedTuple):
+    """One resource summed over nodes; see Amounts in inventory.proto."""
+
+    total: int = 0
+    reserved: int = 0
+    foreign: int = 0
+    granted: int = 0
+    in_flight: int = 0
+    releasing: int = 0
+    free: int = 0
+    schedulable: int = 0
+    overcommit: int = 0
+
+
+class CenterSums(NamedTuple):
+    """One center: fixed resources by key, devices by model (thousandths)."""
+
+    nodes: int
+    schedulable: int
+    fixed: dict[str, Sums]
+    models: dict[str, Sums]
+
+
+Moving = dict[str, dict[str, int]]
+"""By center, then by resource key or "d/<model>"."""
+
+
+def sums_by_center(columns: Columns, state: LedgerState) -> dict[str, CenterSums]:
+    """Sum the columns; costs a few milliseconds for 10,000 nodes of 8 devices."""
+    in_flight, releasing = _moving(state)
+    count = len(columns.centers)
+    rows = slice(0, columns.size)
+    live, ok = columns.live[rows], columns.ok[rows]
+    center = columns.center[rows]
+
+    def by_center(values: NDArray[np.int64]) -> list[int]:
+        # float64 sums are exact below 2^53: 10^5 nodes of 2^36 MiB.
+        return [int(v) for v in np.bincount(center, weights=values, minlength=count)]
+
+    nodes = by_center(live.astype(np.int64))
+    schedulable = by_center(ok.astype(np.int64))
+    fixed: dict[str, list[Sums]] = {}
+    for at, key in enumerate(FIXED):
+        total, reserved = columns.total[at, rows], columns.reserved[at, rows]
+        foreign, free = columns.foreign[at, rows], columns.free[at, rows]
+        granted = total - reserved - foreign - free
+        clamped = np.maximum(free, 0)
+        table = [
+            by_center(a)
+            for a in (total, reserved, foreign, granted, clamped, clamped * ok, np.maximum(-free, 0))
+        ]
+        fixed[key] = [
+            Sums(t, r, f, g, in_flight[name].get(key, 0), releasing[name].get(key, 0), fr, sc, ov)
+            for name, t, r, f, g, fr, sc, ov in zip(columns.centers, *table, strict=True)
+        ]
+    devices = _device_sums(columns, in_flight, releasing)
+    return {
+        name: CenterSums(
+            nodes[at],
+            schedulable[at],
+            {key: fixed[key][at] for key in FIXED},
+            devices.get(name, {}),
+        )
+        for name, at in columns.centers.items()
+        if nodes[at]
+    }
+
+
+def _device_sums(
+    columns: Columns, in_flight: Mapping[str, dict[str, int]], releasing: Mapping[str, dict[str, int]]
+) -> dict[str, dict[str, Sums]]:
+    table = columns.devices
+    used = table.node[: table.size] >= 0
+    node = table.node[: table.size][used]
+    models = sorted({model for model, _ in columns.classes})
+    place = {model: i for i, model in enumerate(models)}
+    model_of = np.array([place[model] for model, _ in columns.classes], dtype=np.int64)
+    if not len(node):
+        return {}
+    bucket = columns.center[node] * len(models) + model_of[table.kind[: table.size][used]]
+    size = len(columns.centers) * len(models)
+    total = table.total[: table.size][used].astype(np.int64)
+    foreign = table.foreign[: table.size][used].astype(np.int64)
+    granted = table.granted[: table.size][used].astype(np.int64)
+    free = total - foreign - granted
+    clamped = np.maximum(free, 0)
+    parts = (total, foreign, granted, clamped, clamped * columns.ok[node], np.maximum(-free, 0))
+    sums = [np.bincount(bucket, weights=a, minlength=size).astype(np.int64) for a in parts]
+    present = np.bincount(bucket, minlength=size)
+    out: dict[str, dict[str, Sums]] = defaultdict(dict)
+    names = list(columns.centers)
+    for at in np.flatnonzero(present).tolist():
+        center, model = names[at // len(models)], models[at % len(models)]
+        t, f, g, fr, sc, ov = (int(s[at]) for s in sums)
+        key = DEVICE_PREFIX + model
+        out[center][model] = Sums(
+            t, 0, f, g, in_flight[center].get(key, 0), releasing[center].get(key, 0), fr, sc, ov
+        )
+    return out
+
+
+def _moving(state: LedgerState) -> tuple[Moving, Moving]:
+    """Granted amounts that no report has shown yet, and those being torn down."""
+    in_flight: Moving = defaultdict(lambda: defaultdict(int))
+    releasing: Moving = defaultdict(lambda: defaultdict(int))
+    for agent in state.agents.values():
+        for ref in agent.leases.values():
+            part = state.allocations[ref.allocation_id].parts[ref.position]
+            if part.state is PartState.PENDING:
+                out = in_flight
+            elif part.state is PartState.RELEASING:
+                out = releasing
+            else:
+                continue
+            by_key = out[state.nodes[part.node].record.center]
+            for key, amount in part.amounts:
+                by_key[DEVICE_PREFIX + part.model if key.startswith(DEVICE_PREFIX) else key] += (
+                    amount
+                )
+    return in_flight, releasing

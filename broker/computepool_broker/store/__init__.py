@@ -1,0 +1,1 @@
+"""Where the ledger lasts. One contract, two stores."""
