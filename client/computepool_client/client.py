@@ -76,14 +76,16 @@ class PoolClient:
             self._inventory.GetView, inventory_pb2.GetViewRequest(precision=precision)
         )
 
-    def nodes(self, center: str = "") -> Iterator[inventory_pb2.Node]:
+    def nodes(
+        self, center: str = "", *, page_size: int = _PAGE_SIZE
+    ) -> Iterator[inventory_pb2.Node]:
         """All nodes by name, of one center or of all; fetches page after page."""
         token = ""
         while True:
             page = self._call(
                 self._inventory.ListNodes,
                 inventory_pb2.ListNodesRequest(
-                    page_size=_PAGE_SIZE, page_token=token, center=center
+                    page_size=page_size, page_token=token, center=center
                 ),
             )
             yield from page.nodes

@@ -94,7 +94,10 @@ def allocate(wanted: spec.Wanted, terms: Terms, connection: Connection) -> None:
     request = _request(connection, wanted, terms)
     with connection.client() as pool:
         asking = waiting.Asking(pool, request, connection.timeout_s)
-        with _explained(asking, as_json=connection.as_json), _progress(connection) as tell:
+        with (
+            _explained(asking, terms, as_json=connection.as_json),
+            _progress(connection) as tell,
+        ):
             answer = asking.until(terms.wait, tell)
     if connection.as_json:
         documents.dump(documents.document(answer))
@@ -153,11 +156,16 @@ def _request(
 
 
 @contextmanager
-def _explained(asking: waiting.Asking, *, as_json: bool) -> Iterator[None]:
-    """Says after a failure or Ctrl-C whether something may have been granted."""
+def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterator[None]:
+    """Says after a failure or Ctrl-C what may have been granted, and what to do."""
     request_id = asking.request.request_id
     try:
         yield
+    except errors.NoRoomError as error:
+        status = exits.tell(error, as_json=as_json)
+        if not terms.wait and not as_json:
+            screen.remark("With --wait 10m it is asked for again until there is room.")
+        raise typer.Exit(status) from None
     except errors.PoolError as error:
         if asking.maybe_granted:
             error.message += f". {_perhaps(request_id)}"

@@ -28,8 +28,10 @@ def nodes(
     ] = 100,
 ) -> None:
     """List nodes by name: state, free and total devices, cores, memory, disk, leases, age."""
+    # One more than is shown tells whether there are more.
+    wanted = limit + 1 if limit else None
     with connection.client() as pool:
-        found = list(islice(pool.nodes(center), limit + 1 if limit else None))
+        found = list(islice(pool.nodes(center, page_size=min(wanted or 500, 500)), wanted))
     more = bool(limit) and len(found) > limit
     found = found[:limit] if limit else found
     if connection.as_json:
