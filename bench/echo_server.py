@@ -1,8 +1,8 @@
 """The baseline: a unary call that does nothing, on the broker's own kind of server.
 
-Run as a program: `python -m bench.echo_server READY_FILE RESPONSE_BYTES`. Takes
-server options and interceptors from the broker where it offers them; messages
-are bytes, neither parsed nor built.
+Run as a program: `python -m bench.echo_server READY_FILE RESPONSE_BYTES`. The
+server is built by the broker's own code, with its options and interceptors;
+messages are bytes, neither parsed nor built.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+from computepool_broker.rpc.server import bare_server
 
 SERVICE = "computepool.v1.EchoService"
 METHOD = f"/{SERVICE}/EchoAllocation"
@@ -52,7 +53,7 @@ async def serve(ready_file: Path, response_bytes: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    server = grpc.aio.server()
+    server = bare_server()
     server.add_generic_rpc_handlers((EchoHandler(b"\x00" * response_bytes),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
