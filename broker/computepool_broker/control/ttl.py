@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import heapq
 
+SMALL_HEAP = 1024
+"""Below it stale entries are not worth removing."""
+
 
 class Deadlines:
     """Deadlines by id, in milliseconds of the service clock."""
@@ -27,7 +30,7 @@ class Deadlines:
     def drop(self, key: str) -> None:
         """Forget a deadline."""
         self._at.pop(key, None)
-        if len(self._heap) > 1024 and len(self._heap) > 4 * len(self._at):
+        if len(self._heap) > SMALL_HEAP and len(self._heap) > 4 * len(self._at):
             self._heap = [(at, k) for k, at in self._at.items()]
             heapq.heapify(self._heap)
 

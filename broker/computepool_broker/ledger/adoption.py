@@ -1,4 +1,4 @@
-"""Bringing back leases that agents hold and the store has lost. Pure. (Semantics, rule 18.)
+"""Bringing back leases that agents hold and the store has lost (semantics, rule 18). Pure.
 
 A held lease that the ledger does not know is adopted only if this store cannot have known it:
 it was granted by another store, or later than what this store surely knows of that epoch.
@@ -75,7 +75,7 @@ def _extends(known: Allocation, record: HeldRecord) -> bool:
         known.adopted
         and known.state in LIVE_STATES
         and known.digest == record.digest
-        and all(part.index != record.index for part in known.parts)
+        and all(part.index != record.part_index for part in known.parts)
     )
 
 
@@ -93,7 +93,7 @@ def _adopted(
 ) -> Allocation:
     started = held.state is HeldState.STARTED
     part = Part(
-        record.index,
+        record.part_index,
         record.place_revision,
         record.node,
         record.model,
@@ -113,7 +113,7 @@ def _adopted(
         adopted=True,
     )
     parts = tuple(sorted((*old.parts, part), key=lambda p: p.index))
-    active = started or old.state is AllocationState.ACTIVE or len(parts) == record.count
+    active = started or old.state is AllocationState.ACTIVE or len(parts) == record.part_count
     return replace(
         old,
         parts=parts,

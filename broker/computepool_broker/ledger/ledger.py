@@ -62,9 +62,7 @@ def _check_reserve(state: LedgerState, tx: Transaction) -> Rejected | None:
     return None
 
 
-def _own_copy(
-    state: LedgerState, used: dict[str, dict[str, int]], node: str
-) -> dict[str, int]:
+def _own_copy(state: LedgerState, used: dict[str, dict[str, int]], node: str) -> dict[str, int]:
     copy = used.get(node)
     if copy is None:
         copy = used[node] = dict(state.nodes[node].used)
@@ -83,9 +81,9 @@ def is_durable(state: LedgerState, tx: Transaction) -> bool:
         book = state.agents.get(put.name)
         if (book.record if book else None) != put.record:
             return True
-    return any((change.set_bits | change.clear_bits) & Blocker.CORDONED for change in tx.blockers) or any(
-        _durable_part(state, put.name) != _without_foreign(put.record) for put in tx.nodes
-    )
+    return any(
+        (change.set_bits | change.clear_bits) & Blocker.CORDONED for change in tx.blockers
+    ) or any(_durable_part(state, put.name) != _without_foreign(put.record) for put in tx.nodes)
 
 
 def _durable_part(state: LedgerState, node: str) -> object:

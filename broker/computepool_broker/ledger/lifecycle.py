@@ -80,7 +80,7 @@ def progress(
         return None
     parts = _with(allocation.parts, position, part.moved_to(reached, fresh=False))
     record = replace(allocation, parts=parts)
-    complete = len(parts) == allocation.spec.count
+    complete = len(parts) == allocation.spec.parts
     if (
         allocation.state is AllocationState.RESERVED
         and complete
@@ -148,9 +148,7 @@ def forget_ended(state: LedgerState, allocation: Allocation) -> Transaction:
     """Drop the record of an allocation that has ended, and its request_id with it."""
     if allocation.state is not AllocationState.ENDED:
         raise AssertionError(f"{allocation.id} is {allocation.state.name}")
-    return Transaction(
-        state.epoch, puts=(PutAllocation(allocation.id, None, allocation.revision),)
-    )
+    return Transaction(state.epoch, puts=(PutAllocation(allocation.id, None, allocation.revision),))
 
 
 def _put(state: LedgerState, old: Allocation, record: Allocation) -> Transaction:

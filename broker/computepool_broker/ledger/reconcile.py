@@ -47,8 +47,8 @@ class HeldRecord(NamedTuple):
     tenant: str
     request_id: str
     digest: bytes
-    index: int
-    count: int
+    part_index: int
+    part_count: int
     place_revision: int
     node: str
     model: str

@@ -33,9 +33,7 @@ class Blocker:
     @classmethod
     def names(cls, bits: int) -> list[str]:
         """The names of the bits that are set."""
-        return [
-            name for name, bit in vars(cls).items() if isinstance(bit, int) and bits & bit
-        ]
+        return [name for name, bit in vars(cls).items() if isinstance(bit, int) and bits & bit]
 
 
 class NodeAmounts(NamedTuple):

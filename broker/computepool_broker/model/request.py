@@ -45,7 +45,7 @@ class Spec(NamedTuple):
     """A whole request, defaults filled in. All tuples are sorted and free of repeats."""
 
     shape: Shape
-    count: int = 1
+    parts: int = 1
     ttl_s: int = 3600
     contact: ContactPolicy = ContactPolicy.KEEP
     contact_after_s: int = 0

@@ -222,8 +222,7 @@ class Columns:
             total += left
             if left == WHOLE_DEVICE:
                 whole[class_id] += 1
-            if left > share[class_id]:
-                share[class_id] = left
+            share[class_id] = max(share[class_id], left)
         for class_id, count in whole.items():
             self.free_whole[class_id, row] = count
             self.best_share[class_id, row] = share[class_id]
@@ -232,7 +231,9 @@ class Columns:
 
     # -- interning -------------------------------------------------------------------------
 
-    def _intern(self, table: dict[tuple[tuple[str, str], ...], int], key: tuple[tuple[str, str], ...]) -> int:
+    def _intern(
+        self, table: dict[tuple[tuple[str, str], ...], int], key: tuple[tuple[str, str], ...]
+    ) -> int:
         found = table.get(key)
         if found is None:
             found = table[key] = len(table)

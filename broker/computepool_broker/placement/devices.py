@@ -55,9 +55,7 @@ class DeviceTable:
         self.total[start:end] = [
             WHOLE_DEVICE if d.healthy and not record.gone else 0 for d in record.devices
         ]
-        self.foreign[start:end] = [
-            0 if record.gone else d.foreign_milli for d in record.devices
-        ]
+        self.foreign[start:end] = [0 if record.gone else d.foreign_milli for d in record.devices]
 
     def set_granted(self, row: int, granted: Sequence[int]) -> None:
         """Write what is granted of a node's devices, in their order."""

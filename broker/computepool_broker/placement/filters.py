@@ -9,7 +9,7 @@ amount that the best node lacks).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Filter(NamedTuple):
     reason: str
     resource: str
     need: int
-    available: Callable[[slice | NDArray[np.int32]], NDArray[np.generic]]
+    available: Callable[[slice | NDArray[np.int32]], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def compile_shape(columns: Columns, shape: Shape) -> CompiledShape:
     )
     wanted = set(shape.node_labels)
     labels_ok = np.array([wanted.issubset(s) for s in columns.label_sets], dtype=np.bool_)
-    class_ids = ()
+    class_ids: tuple[int, ...] = ()
     need_milli = part.devices * WHOLE_DEVICE or part.device_milli
     if need_milli:
         class_ids = tuple(i for (m, size), i in columns.classes.items() if accepts(part, m, size))
@@ -116,14 +116,20 @@ def compile_shape(columns: Columns, shape: Shape) -> CompiledShape:
     filters += _device_filters(columns, part, class_ids)
     filters += _amount_filters(columns, part)
     return CompiledShape(
-        shape, columns.layout, base_amounts(part), need_milli, class_ids, center_ok, labels_ok,
+        shape,
+        columns.layout,
+        base_amounts(part),
+        need_milli,
+        class_ids,
+        center_ok,
+        labels_ok,
         tuple(filters),
     )
 
 
 def _device_filters(columns: Columns, part: PartSpec, ids: tuple[int, ...]) -> list[Filter]:
-    def best(table: str) -> Callable[[slice | NDArray[np.int32]], NDArray[np.generic]]:
-        def available(rows: slice | NDArray[np.int32]) -> NDArray[np.generic]:
+    def best(table: str) -> Callable[[slice | NDArray[np.int32]], NDArray[Any]]:
+        def available(rows: slice | NDArray[np.int32]) -> NDArray[Any]:
             array = getattr(columns, table)
             if len(ids) == 1:
                 return array[ids[0], rows]  # type: ignore[no-any-return]
@@ -159,9 +165,9 @@ def _amount_filters(columns: Columns, part: PartSpec) -> list[Filter]:
 
 def _extra_column(
     columns: Columns, name: str
-) -> Callable[[slice | NDArray[np.int32]], NDArray[np.generic]]:
+) -> Callable[[slice | NDArray[np.int32]], NDArray[Any]]:
     # A name that no node has ever had makes no column: requests must not grow the view.
-    def available(rows: slice | NDArray[np.int32]) -> NDArray[np.generic]:
+    def available(rows: slice | NDArray[np.int32]) -> NDArray[Any]:
         column = columns.extras.get(name)
         return np.zeros_like(columns.free_cpu[rows]) if column is None else column[rows]
 
@@ -173,6 +179,6 @@ def passing(compiled: CompiledShape, rows: slice | NDArray[np.int32]) -> NDArray
     mask: NDArray[np.bool_] | None = None
     for f in compiled.filters:
         ok = f.available(rows) if f.need == 1 and not f.resource else f.available(rows) >= f.need
-        mask = ok if mask is None else mask & ok  # type: ignore[operator,assignment]
+        mask = ok if mask is None else mask & ok
     assert mask is not None  # noqa: S101 - NOT_SCHEDULABLE is always there
     return mask

@@ -10,13 +10,13 @@ from computepool_broker import __version__
 from computepool_broker.errors import OverloadedError
 from computepool_broker.ledger.reconcile import Action
 from computepool_broker.rpc import from_agents, from_wire, limits, to_wire
-from computepool_broker.services.agents import AgentService, Answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import grpc
 
+    from computepool_broker.services.agents import AgentService, Answer
     from computepool_broker.services.pool import Pool
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -69,7 +69,9 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         )
         for command in answer.commands:
             line = out.commands.add(
-                lease_id=command.lease_id, action=int(command.action), reason=command.reason
+                lease_id=command.lease_id,
+                action=to_wire.number(command.action),
+                reason=command.reason,
             )
             if command.action is Action.ADMIT and command.record is not None:
                 allocation, part = command.record

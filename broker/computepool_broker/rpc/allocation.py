@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import allocation_pb2_grpc
-from computepool_broker.model.records import Allocation
 from computepool_broker.rpc import from_wire, limits, to_wire
 from computepool_broker.services.allocations import AllocationService, Create
 
 if TYPE_CHECKING:
     import grpc
 
+    from computepool_broker.model.records import Allocation
     from computepool_broker.services.pool import Pool
 
     Context = grpc.aio.ServicerContext[Any, Any]

@@ -87,10 +87,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """See grpc.aio.ServerInterceptor. Each method is wrapped once, not per call."""
         method: str = handler_call_details.method
         wrapped = self._wrapped.get(method)
@@ -112,10 +112,11 @@ def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any
             except Exception as error:
                 if isinstance(error, grpc.aio.AbortError):
                     raise
-                return await abort(context, error)
+                await abort(context, error)
+                return None
 
         return grpc.unary_unary_rpc_method_handler(
-            unary,  # type: ignore[arg-type]
+            unary,
             handler.request_deserializer,
             handler.response_serializer,
         )
@@ -132,7 +133,7 @@ def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any
                 await abort(context, error)
 
         return grpc.unary_stream_rpc_method_handler(
-            stream,  # type: ignore[arg-type]
+            stream,
             handler.request_deserializer,
             handler.response_serializer,
         )

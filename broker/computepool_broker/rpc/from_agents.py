@@ -122,7 +122,9 @@ def _read_device(field: str, message: types.Device) -> Device:
 def _read_held(field: str, message: wire.HeldLease, specs: SpecReader) -> Held:
     state = HELD_STATES.get(message.state)
     if state is None:
-        raise InvalidArgumentError(f"{field}.state", f"{int(message.state)} is no state of a held lease")
+        raise InvalidArgumentError(
+            f"{field}.state", f"{int(message.state)} is no state of a held lease"
+        )
     lease_id = message.lease_id
     if not lease_id or len(lease_id) > 128:  # noqa: PLR2004 - ours are below 40
         raise InvalidArgumentError(f"{field}.lease_id", "must be given, at most 128 characters")
@@ -145,7 +147,7 @@ def _read_held(field: str, message: wire.HeldLease, specs: SpecReader) -> Held:
 def _read_record(field: str, message: types.LeaseRecord, specs: SpecReader) -> HeldRecord:
     spec = specs.read(f"{field}.spec", message.spec)
     count = limits.ranged(f"{field}.count", message.count, 1, MAX_PARTS)
-    if spec.count != count:
+    if spec.parts != count:
         raise InvalidArgumentError(f"{field}.count", "is not the spec's")
     model = message.model
     mark = read_mark(f"{field}.mark", message.mark)
@@ -166,7 +168,7 @@ def _read_record(field: str, message: types.LeaseRecord, specs: SpecReader) -> H
         limits.text(f"{field}.description", message.description),
         limits.labels(f"{field}.labels", message.labels) if message.labels else (),
     )
-    want = f"{record.allocation_id}.{record.index}.{record.place_revision}"
+    want = f"{record.allocation_id}.{record.part_index}.{record.place_revision}"
     if record.lease_id != want:
         raise InvalidArgumentError(f"{field}.lease_id", f"{want} would be its name")
     return record

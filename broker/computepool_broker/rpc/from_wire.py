@@ -84,7 +84,9 @@ def _read_contact(field: str, message: types.ContactTerm) -> tuple[ContactPolicy
     if message.policy == types.CONTACT_POLICY_REPLACE_AFTER:
         raise UnimplementedOptionError(f"{field}.policy", "REPLACE_AFTER is not built yet")
     if message.policy == types.CONTACT_POLICY_STOP_AFTER:
-        return ContactPolicy.STOP_AFTER, limits.ranged(f"{field}.after_s", message.after_s, 1, YEAR_S)
+        return ContactPolicy.STOP_AFTER, limits.ranged(
+            f"{field}.after_s", message.after_s, 1, YEAR_S
+        )
     if message.policy not in (types.CONTACT_POLICY_UNSPECIFIED, types.CONTACT_POLICY_KEEP):
         raise InvalidArgumentError(f"{field}.policy", f"unknown policy {int(message.policy)}")
     if message.after_s:
@@ -102,7 +104,9 @@ def read_resources(field: str, message: types.Resources) -> Resources:
     )
 
 
-def read_amounts(field: str, resources: types.Resources, devices: list[types.DeviceShare]) -> Amounts:
+def read_amounts(
+    field: str, resources: types.Resources, devices: list[types.DeviceShare]
+) -> Amounts:
     """What a lease holds, devices included."""
     out = list(read_resources(f"{field}.resources", resources).amounts())
     limits.ranged(f"{field}.devices", len(devices), 0, MAX_DEVICES)

@@ -66,9 +66,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
             region, role = centers[name]
             if region not in regions:
                 regions[region] = wire.RegionView(region=region, role=role)
-            regions[region].centers.append(
-                self._center(name, view.centers.get(name), precision)
-            )
+            regions[region].centers.append(self._center(name, view.centers.get(name), precision))
         out.regions.extend(regions[name] for name in sorted(regions))
         return out
 
@@ -159,7 +157,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
             name=record.name,
             center=record.center,
             region=record.region,
-            state=int(book.state),
+            state=to_wire.number(book.state),
             session=record.session,
             last_sync_age_ms=self._pool.clock.now_ms - life.heard_ms if life.session else NEVER,
             nodes=len(book.nodes),
@@ -175,9 +173,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     ) -> wire.ForgetAgentResponse:
         """See the contract."""
         cost = await self._service.forget(from_wire.read_id("agent", request.agent))
-        return wire.ForgetAgentResponse(
-            allocations_lost=cost.allocations, nodes_removed=cost.nodes
-        )
+        return wire.ForgetAgentResponse(allocations_lost=cost.allocations, nodes_removed=cost.nodes)
 
     async def Cordon(self, request: wire.CordonRequest, _: Context) -> wire.CordonResponse:
         """See the contract."""
@@ -209,7 +205,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         return wire.AuditPoolResponse(
             findings=[
                 wire.Finding(
-                    kind=int(f.kind), node=f.node, lease_id=f.lease_id, message=f.message
+                    kind=to_wire.number(f.kind), node=f.node, lease_id=f.lease_id, message=f.message
                 )
                 for f in found[:MAX_FINDINGS]
             ],

@@ -57,9 +57,7 @@ def text(field: str, value: str, most: int = MAX_TEXT) -> str:
     return value
 
 
-def names(
-    field: str, values: Iterable[str], pattern: re.Pattern[str] = NAME
-) -> tuple[str, ...]:
+def names(field: str, values: Iterable[str], pattern: re.Pattern[str] = NAME) -> tuple[str, ...]:
     """A bounded set of names, sorted, repeats dropped."""
     listed = list(values)
     if len(listed) > MAX_LIST:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import types_pb2 as types
 from computepool_broker.model.amounts import DEVICE_PREFIX, Resources, devices_of
 
 if TYPE_CHECKING:
+    from enum import IntEnum
+
     from computepool_broker.ledger.state import LedgerState
     from computepool_broker.model.amounts import Amounts
     from computepool_broker.model.records import Allocation, Part
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 DETAIL_CENTERS = 8
 """Centers in an error's details: trailers over 8 KiB are dropped by many peers."""
+
+
+def number(value: IntEnum) -> Any:
+    """An enum's number, which is the one on the wire; the stubs want the generated enum."""
+    return int(value)
 
 
 def resources(r: Resources) -> types.Resources:
@@ -46,12 +53,12 @@ def spec_message(spec: Spec) -> types.AllocationSpec:
             models=part.models,
             min_device_memory_mib=part.min_device_memory_mib,
         ),
-        count=spec.count,
+        count=spec.parts,
         regions=spec.shape.regions,
         centers=spec.shape.centers,
         node_labels=dict(spec.shape.node_labels),
         ttl_s=spec.ttl_s,
-        contact=types.ContactTerm(policy=int(spec.contact), after_s=spec.contact_after_s),
+        contact=types.ContactTerm(policy=number(spec.contact), after_s=spec.contact_after_s),
     )
 
 
@@ -86,7 +93,7 @@ def lease(state: LedgerState, allocation_id: str, part: Part) -> wire.Lease:
         model=part.model,
         devices=shares,
         resources=amounts,
-        state=int(part.state),
+        state=number(part.state),
         place_revision=part.place_revision,
     )
 
@@ -99,8 +106,8 @@ def allocation(
         id=a.id,
         tenant=a.tenant,
         spec=specs.message(a.spec),
-        state=int(a.state),
-        end_reason=int(a.end_reason),
+        state=number(a.state),
+        end_reason=number(a.end_reason),
         end_message=a.end_message,
         leases=[lease(state, a.id, part) for part in a.parts],
         etag=a.etag,
@@ -163,7 +170,7 @@ def lease_record(m: Mark, a: Allocation, part: Part, specs: SpecWriter) -> types
         request_id=a.request_id,
         digest=a.digest,
         index=part.index,
-        count=a.spec.count,
+        count=a.spec.parts,
         place_revision=part.place_revision,
         node=part.node,
         devices=shares,

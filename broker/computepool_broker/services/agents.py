@@ -166,9 +166,7 @@ class AgentService:
         foreign = seen.identity != state.identity and seen.epoch >= state.epoch
         if went_back or foreign or seen.epoch > state.epoch:
             epoch = max(seen.epoch, state.epoch) + 1
-            stage(
-                Transaction(state.epoch, new_epoch=EpochStart(epoch, state.opened_revision))
-            )
+            stage(Transaction(state.epoch, new_epoch=EpochStart(epoch, state.opened_revision)))
             log.warning(
                 "epoch_raised",
                 epoch=epoch,
@@ -271,9 +269,7 @@ class AgentService:
         life.old_strays = life.strays
         life.strays = frozenset(h for h in held if h not in book.leases)
         life.held = held
-        interval = next_sync_ms(
-            pool.config.report_interval_s, len(state.agents), self._jitter()
-        )
+        interval = next_sync_ms(pool.config.report_interval_s, len(state.agents), self._jitter())
         return Answer(self.mark(), todo, gap if want_full else interval, gap, want_full)
 
     def _incomplete_first(self, report: Report) -> bool:

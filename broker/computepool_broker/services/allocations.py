@@ -88,7 +88,7 @@ class AllocationService:
             known = state.request_ids.get((call.tenant, call.request_id))
             if known is not None:
                 return self._duplicate(state.allocations[known], digest), True
-        places, placeable = pool.planner.plan(call.spec.shape, call.spec.count)
+        places, placeable = pool.planner.plan(call.spec.shape, call.spec.parts)
         if not places:
             raise self._refused(call.spec, placeable)
         wall_ms = pool.wall_ms()
@@ -133,7 +133,7 @@ class AllocationService:
     def explain(self, spec: Spec, placeable: int) -> Refusal:
         """Why there is no room, as of now."""
         pool = self._pool
-        return explain(pool.columns, spec.shape, spec.count, placeable, pool.center_age_ms)
+        return explain(pool.columns, spec.shape, spec.parts, placeable, pool.center_age_ms)
 
     async def _wait_active(self, allocation: Allocation, wait_s: float) -> Allocation:
         waiter: asyncio.Future[Allocation] = asyncio.get_running_loop().create_future()
@@ -154,7 +154,7 @@ class AllocationService:
         """Places, or the refusal; and the view's revision. Changes nothing."""
 
         def job(_: Stage) -> tuple[list[Place], Refusal | None, int]:
-            places, placeable = self._pool.planner.plan(spec.shape, spec.count)
+            places, placeable = self._pool.planner.plan(spec.shape, spec.parts)
             refusal = None if places else self.explain(spec, placeable)
             return places, refusal, self._pool.columns.version
 
@@ -246,6 +246,4 @@ class AllocationService:
 
 def _check_etag(allocation: Allocation, etag: str) -> None:
     if etag and etag != allocation.etag:
-        raise EtagMismatchError(
-            f"{allocation.id} has changed", metadata={"etag": allocation.etag}
-        )
+        raise EtagMismatchError(f"{allocation.id} has changed", metadata={"etag": allocation.etag})

@@ -64,8 +64,7 @@ class Auditor:
         findings: list[Finding] = []
         leases = 0
         for slice_ in self._slices():
-            for finding in slice_:
-                findings.append(finding)
+            findings.extend(slice_)
             await asyncio.sleep(0)
         leases = sum(len(a.leases) for a in self._pool.state.agents.values())
         serious = [f for f in findings if f.kind is not FindingKind.OVERCOMMIT]

@@ -27,6 +27,7 @@ from computepool_broker.model.request import ContactPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from computepool_broker.control.ttl import Deadlines
     from computepool_broker.ledger.transaction import Outcome
     from computepool_broker.services.audit import Auditor
     from computepool_broker.services.pool import Pool
@@ -68,20 +69,20 @@ class Chores:
     async def _tick(self) -> None:
         pool, now = self._pool, self._pool.clock.now_ms
         await pool.committer.submit(self._liveness)
-        for due, job in (
-            (pool.ttl, self._expire),
-            (pool.admission, self._give_up),
-            (pool.retention, self._forget),
-        ):
-            ids = due.due(now, MOST_PER_TICK)
-            if ids:
-                await pool.committer.submit(lambda stage, ids=ids, job=job: job(stage, ids))
+        await self._end_due(pool.ttl, self._expire)
+        await self._end_due(pool.admission, self._give_up)
+        await self._end_due(pool.retention, self._forget)
         if self._was_warming_up and not pool.warming_up:
             self._was_warming_up = False
             log.info("warm_up_over", agents_active=pool.active_agents())
         if now >= self._next_audit_ms:
             self._next_audit_ms = now + pool.config.audit_interval_s * 1000
             await self._auditor.run()
+
+    async def _end_due(self, deadlines: Deadlines, job: Callable[[Stage, list[str]], None]) -> None:
+        ids = deadlines.due(self._pool.clock.now_ms, MOST_PER_TICK)
+        if ids:
+            await self._pool.committer.submit(lambda stage: job(stage, ids))
 
     # -- allocations -----------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ RANDOM_BITS = 20
 
 
 class AllocationIds:
-    """Sixteen hex digits: milliseconds since 1970, then 20 bits that are random at first and
-    count on within a millisecond.
+    """Sixteen hex digits: milliseconds since 1970, then 20 bits.
+
+    The bits are random at first and count on within a millisecond.
     """
 
     def __init__(self, random_bits: Callable[[int], int]) -> None:

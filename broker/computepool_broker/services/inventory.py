@@ -104,9 +104,7 @@ class InventoryService:
         for allocation_id, positions in by_allocation.items():
             allocation = state.allocations[allocation_id]
             why = f"agent {agent} was forgotten"
-            stage(
-                lifecycle.end_and_gone(state, allocation, positions, EndReason.LOST, why)
-            )
+            stage(lifecycle.end_and_gone(state, allocation, positions, EndReason.LOST, why))
         nodes = sorted(book.nodes)
         stage(Transaction(state.epoch, nodes=tuple(PutNode(n, None) for n in nodes)))
         stage(Transaction(state.epoch, agents=(PutAgent(agent, None),)))

@@ -1,5 +1,7 @@
-"""What all services share: the tables, the view, the writer, and what the broker knows only
-while it lives (deadlines, waiters, how agents are doing).
+"""What all services share.
+
+The tables, the view, the writer, and what the broker knows only while it lives: deadlines,
+waiters, how agents are doing.
 """
 
 from __future__ import annotations
@@ -138,7 +140,7 @@ class Pool:
         if allocation.state in (AllocationState.RELEASING, AllocationState.ENDED):
             self.ttl.drop(allocation.id)
         if allocation.state is AllocationState.ENDED:
-            self.retention.set(allocation.id, now + self.config.retention_s * 1000)
+            self.retention.set(allocation.id, now + int(self.config.retention_s * 1000))
 
     def opened(self) -> None:
         """After the store was opened: every lease gets its full time anew."""
@@ -156,7 +158,7 @@ class Pool:
         now = self.clock.now_ms
         self.ttl.set(allocation.id, now + allocation.spec.ttl_s * 1000)
         if allocation.state is AllocationState.RESERVED:
-            self.admission.set(allocation.id, now + self.config.admit_timeout_s * 1000)
+            self.admission.set(allocation.id, now + int(self.config.admit_timeout_s * 1000))
 
     def active_agents(self) -> int:
         """Number of agents that report in time."""

@@ -143,6 +143,4 @@ class Settler:
                 if isinstance(stage(tx), Committed):
                     return
             why += "; no other place has room"
-        stage(
-            lifecycle.end_and_gone(state, allocation, (ref.position,), EndReason.FAILED, why)
-        )
+        stage(lifecycle.end_and_gone(state, allocation, (ref.position,), EndReason.FAILED, why))

@@ -70,7 +70,15 @@ def sums_by_center(columns: Columns, state: LedgerState) -> dict[str, CenterSums
         clamped = np.maximum(free, 0)
         table = [
             by_center(a)
-            for a in (total, reserved, foreign, granted, clamped, clamped * ok, np.maximum(-free, 0))
+            for a in (
+                total,
+                reserved,
+                foreign,
+                granted,
+                clamped,
+                clamped * ok,
+                np.maximum(-free, 0),
+            )
         ]
         fixed[key] = [
             Sums(t, r, f, g, in_flight[name].get(key, 0), releasing[name].get(key, 0), fr, sc, ov)
@@ -90,7 +98,9 @@ def sums_by_center(columns: Columns, state: LedgerState) -> dict[str, CenterSums
 
 
 def _device_sums(
-    columns: Columns, in_flight: Mapping[str, dict[str, int]], releasing: Mapping[str, dict[str, int]]
+    columns: Columns,
+    in_flight: Mapping[str, dict[str, int]],
+    releasing: Mapping[str, dict[str, int]],
 ) -> dict[str, dict[str, Sums]]:
     table = columns.devices
     used = table.node[: table.size] >= 0

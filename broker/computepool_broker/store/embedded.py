@@ -19,7 +19,6 @@ import secrets
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from computepool_broker.errors import OutcomeUnknownError, StoreRefusedError
@@ -30,8 +29,9 @@ from computepool_broker.store.loading import Tables, fill
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
-    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.ledger.state import LedgerState, NodeBook
     from computepool_broker.model.records import AgentRecord, Allocation
 
 FILE = "ledger.sqlite3"
@@ -129,11 +129,7 @@ class EmbeddedStore:
             batch.centers[put_center.name] = (int(put_center.cordoned), put_center.message)
         for name in (*(n.name for n in tx.nodes), *(b.node for b in tx.blockers)):
             book = state.nodes.get(name)
-            batch.nodes[name] = book and (
-                codec.encode_node(book.record),
-                book.blockers & Blocker.CORDONED,
-                book.message,
-            )
+            batch.nodes[name] = None if book is None else _node_row(book)
         if tx.new_epoch is not None:
             batch.meta["epoch"] = str(state.epoch)
             batch.meta["epochs"] = json.dumps(state.epochs)
@@ -183,7 +179,9 @@ class EmbeddedStore:
                 "backup: leases come back from the agents' journals."
             ) from error
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise StoreRefusedError(f"{path} holds a record that cannot be read: {error}") from error
+            raise StoreRefusedError(
+                f"{path} holds a record that cannot be read: {error}"
+            ) from error
 
     def _lock(self) -> None:
         fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -262,6 +260,10 @@ class EmbeddedStore:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+
+
+def _node_row(book: NodeBook) -> tuple[str, int, str]:
+    return codec.encode_node(book.record), book.blockers & Blocker.CORDONED, book.message
 
 
 def _put(db: sqlite3.Connection, table: str, width: int, rows: list[tuple[Any, ...]]) -> None:
