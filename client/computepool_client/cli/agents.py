@@ -47,8 +47,8 @@ def _print(found: "list[inventory_pb2.Agent]") -> None:
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
     columns = (
-        render.Column("agent", fold=True),
-        render.Column("center", fold=True, dispensable=3),
+        render.Column("agent", fold=True, least=20),
+        render.Column("center", fold=True, least=20, dispensable=3),
         render.Column("state"),
         render.Column("last\nreport", numbers=True),
         render.Column("refusals", fold=True),

@@ -126,7 +126,7 @@ def preview(wanted: spec.Wanted, connection: Connection) -> None:
         refusals.show(answer.refusal, screen.stdout())
     else:
         screen.say(f"There is room for {grants.asked_for(message)}:")
-        grants.show_leases(answer.leases)
+        grants.show_leases(answer.leases, with_state=False)
         screen.say("Nothing is held: another may take it before you ask.")
     if refused:
         raise typer.Exit(exits.Exit.NO_ROOM)

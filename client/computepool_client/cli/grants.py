@@ -8,6 +8,7 @@ from computepool_client.cli import documents, screen, units
 
 if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2, types_pb2
+    from rich.text import Text
 
 _WHOLE_MILLI: Final = 1000
 _LIVE: Final = ("RESERVED", "ACTIVE")
@@ -39,12 +40,12 @@ def asked_for(spec: "types_pb2.AllocationSpec") -> str:
 
 
 def places(allocation: "allocation_pb2.Allocation") -> str:
-    """The centers that it is in, with the number of parts in each when several."""
+    """Its node, or its centers with the number of parts in each when they are several."""
     counts: dict[str, int] = {}
     for lease in allocation.leases:
         counts[lease.center] = counts.get(lease.center, 0) + 1
     if len(allocation.leases) == 1:
-        return f"{allocation.leases[0].center}/{allocation.leases[0].node}"
+        return allocation.leases[0].node
     return ", ".join(f"{center} x {count}" for center, count in counts.items())
 
 
@@ -60,11 +61,11 @@ def show(allocation: "allocation_pb2.Allocation") -> None:
     for name, text in _facts(allocation):
         screen.say(f"  {name:<12}{text}")
     if allocation.leases:
-        show_leases(allocation.leases)
+        show_leases(allocation.leases, with_state=True)
     if state_of(allocation) == "ACTIVE":
         screen.say("To use it, paste this in the shell that starts your work:")
         for line in export_lines(allocation):
-            screen.say(line)
+            screen.say_whole(line)
     elif state_of(allocation) == "RESERVED":
         screen.say(
             "Not all agents have admitted their part yet, so a place may still change."
@@ -72,32 +73,36 @@ def show(allocation: "allocation_pb2.Allocation") -> None:
         )
 
 
-def show_leases(leases: "Iterable[allocation_pb2.Lease]") -> None:
-    """Prints where each part is, and on which devices."""
+def show_leases(leases: "Iterable[allocation_pb2.Lease]", *, with_state: bool) -> None:
+    """Prints where each part is, on which devices, and how far it has come."""
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
-    columns = (
+    columns = [
         render.Column("part", numbers=True),
-        render.Column("node", fold=True),
-        render.Column("center", fold=True, dispensable=1),
+        render.Column("node", fold=True, least=20),
+        render.Column("center", fold=True, least=20, dispensable=1),
         render.Column("region", fold=True, dispensable=2),
         render.Column("model"),
         render.Column("devices", fold=True, least=41),
-        render.Column("state"),
-    )
-    rows = (
-        (
-            str(lease.index),
-            lease.node,
-            lease.center,
-            lease.region,
-            lease.model or "-",
-            render.lines([_device(each) for each in lease.devices]),
-            documents.enum_name(lease, "state").removeprefix("LEASE_STATE_"),
-        )
-        for lease in leases
-    )
+    ]
+    if with_state:
+        columns.append(render.Column("state"))
+    rows = [_lease_row(lease)[: len(columns)] for lease in leases]
     render.show(screen.stdout(), columns, rows)
+
+
+def _lease_row(lease: "allocation_pb2.Lease") -> "tuple[str | Text, ...]":
+    from computepool_client.cli import render  # noqa: PLC0415 - see above
+
+    return (
+        str(lease.index),
+        lease.node,
+        lease.center,
+        lease.region,
+        lease.model or "-",
+        render.lines([_device(each) for each in lease.devices]),
+        documents.enum_name(lease, "state").removeprefix("LEASE_STATE_"),
+    )
 
 
 def export_lines(allocation: "allocation_pb2.Allocation") -> list[str]:

@@ -49,10 +49,10 @@ def _print(found: "list[inventory_pb2.Node]") -> None:
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
     columns = (
-        render.Column("node", fold=True),
-        render.Column("center", fold=True, dispensable=2),
+        render.Column("node", fold=True, least=22),
+        render.Column("center", fold=True, least=20, dispensable=2),
         render.Column("state", fold=True),
-        render.Column("devices\nfree/all", fold=True),
+        render.Column("devices\nfree/all", fold=True, least=16),
         render.Column("cores\nfree", numbers=True),
         render.Column("memory\nfree", numbers=True),
         render.Column("disk\nfree", numbers=True, dispensable=1),

@@ -16,6 +16,7 @@ _COLUMNS = (
     render.Column("nodes\nleft", numbers=True),
     render.Column("age", numbers=True),
 )
+_RULED_OUT = ("REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED")
 # What a filter asks, where its name alone leaves one guessing.
 _MEANING = {
     "REGION_NOT_ALLOWED": "not in a region that the request allows",
@@ -30,16 +31,25 @@ _MEANING = {
 
 
 def show(refusal: "allocation_pb2.Refusal", console: "Console") -> None:
-    """Prints the summary, the table, and what the reasons in it mean."""
-    console.print(render.styled(f"No room: {_summary(refusal)}", "bold red"), soft_wrap=True)
-    if not refusal.centers:
-        return
-    render.show(console, _COLUMNS, (_row(each) for each in refusal.centers))
+    """Prints the summary, the table, and what the reasons in it mean.
+
+    Centers that the request itself rules out are counted, not listed, unless there
+    are no others.
+    """
+    console.print(render.styled(_summary(refusal), "bold red"))
+    listed = [each for each in refusal.centers if each.reason not in _RULED_OUT]
+    ruled_out = len(refusal.centers) - len(listed)
+    if not listed:
+        listed, ruled_out = list(refusal.centers), 0
+    if listed:
+        render.show(console, _COLUMNS, (_row(each) for each in listed))
+    if ruled_out:
+        console.print(f"... and {ruled_out} centers that the request does not allow")
     if refusal.centers_omitted:
-        console.print(f"... and {refusal.centers_omitted} more centers (all: computepool preview)")
-    for reason in dict.fromkeys(each.reason for each in refusal.centers):
+        console.print(f"... and {refusal.centers_omitted} more (all: computepool preview)")
+    for reason in dict.fromkeys(each.reason for each in listed):
         if reason in _MEANING:
-            console.print(render.styled(f"{reason}: {_MEANING[reason]}", "dim"), soft_wrap=True)
+            console.print(render.styled(f"{reason}: {_MEANING[reason]}", "dim"))
 
 
 def in_short(refusal: "allocation_pb2.Refusal | None") -> str:
@@ -54,7 +64,8 @@ def in_short(refusal: "allocation_pb2.Refusal | None") -> str:
 
 
 def _summary(refusal: "allocation_pb2.Refusal") -> str:
-    return refusal.summary or "no center can take it now."
+    summary = refusal.summary or "no center can take it now"
+    return "N" + summary[1:] if summary.startswith("no room") else f"No room: {summary}"
 
 
 def _row(center: "allocation_pb2.CenterRefusal") -> tuple[str, ...]:

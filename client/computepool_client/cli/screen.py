@@ -43,12 +43,17 @@ def _clean_lines(text: str) -> str:
 
 def remark(message: str) -> None:
     """One line beside the answer, on stderr."""
-    stderr().print(clean(message), markup=False, soft_wrap=True)
+    stderr().print(clean(message), markup=False)
 
 
 def say(message: str, style: str = "") -> None:
-    """One line of the answer, never broken, so that it can be copied."""
-    stdout().print(clean(message), style=style or None, markup=False, soft_wrap=True)
+    """A sentence of the answer; a narrow terminal breaks it between words."""
+    stdout().print(clean(message), style=style or None, markup=False)
+
+
+def say_whole(message: str) -> None:
+    """A line of the answer that is never broken, so that it can be copied."""
+    stdout().print(clean(message), markup=False, soft_wrap=True)
 
 
 def _console(*, to_stderr: bool) -> "Console":

@@ -65,7 +65,7 @@ def _name(row: Row) -> Text:
     name = render.styled("  " * max(row.level, 0) + row.name, _STYLES[row.level])
     if row.level == 0 and row.notes:
         name.append(f" ({', '.join(row.notes)})", "dim")
-    return name.append(", cores", "dim") if row.cores else name
+    return name.append(", in cores", "dim") if row.cores else name
 
 
 def _amounts(row: Row) -> list[Text]:

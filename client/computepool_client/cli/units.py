@@ -184,5 +184,5 @@ def missing(amount: int, resource: str) -> str:
 
 
 def _trimmed(number: Decimal) -> str:
-    text = f"{number:,.2f}"
+    text = f"{number:,.{2 if number < 10 else 1}f}"  # noqa: PLR2004 - where a digit more helps
     return text.rstrip("0").rstrip(".")

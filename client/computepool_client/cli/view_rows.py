@@ -117,8 +117,10 @@ def rows(view: "inventory_pb2.GetViewResponse", depth: Depth) -> list[Row]:
             if depth is Depth.MODEL and not row.cores:
                 found += [_model(each) for each in center.models]
     tops = [row for row in found if row.level == 0]
-    whole = _summed([row for row in tops if not row.cores])
-    return [*found, Row(-1, "all", whole, _power(tops), _oldest(tops))]
+    with_devices = [row for row in tops if not row.cores]
+    cores = bool(tops) and not with_devices
+    whole = _summed(tops if cores else with_devices)
+    return [*found, Row(-1, "all", whole, _power(tops), _oldest(tops), cores=cores)]
 
 
 def narrowed(

@@ -63,7 +63,7 @@ def test_view_shows_cores_where_there_are_no_devices(
 ) -> None:
     services.script("GetView", make_view(make_center("local", cores=2), region="home"))
     assert main(["view"]) == 0
-    assert "  local, cores" in capsys.readouterr().out
+    assert "  local, in cores" in capsys.readouterr().out
 
 
 def test_view_says_what_an_operator_must_see(services: ScriptedServices, capsys: Capture) -> None:

@@ -182,8 +182,8 @@ def _greet(pool: "Pool", voice: "Voice", view: "inventory_pb2.GetViewResponse", 
     voice.plain("")
     voice.plain(f"The pool serves at {pool.endpoint}. Type in another terminal:")
     if pool.endpoint != DEFAULT_ENDPOINT:
-        voice.plain(f"  export COMPUTEPOOL_ENDPOINT={pool.endpoint}")
+        voice.whole(f"  export COMPUTEPOOL_ENDPOINT={pool.endpoint}")
     for line in ("view", "nodes --limit 10", f"allocate {wanted} --ttl 10m", "list", "--help"):
-        voice.plain(f"  computepool {line}")
+        voice.whole(f"  computepool {line}")
     voice.plain(f"State and logs are in {root}. Ctrl-C stops everything.")
     voice.plain("")

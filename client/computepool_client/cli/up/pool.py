@@ -189,4 +189,6 @@ def _progress(client: "PoolClient") -> str:
     from computepool_client.cli.agents import state_of  # noqa: PLC0415 - see client()
 
     active = sum(state_of(agent) == "ACTIVE" for agent in agents)
-    return f"{active} of {len(agents)} agents have reported" if agents else "waiting for agents"
+    return (
+        f"{active} of {len(agents)} known agents have reported" if agents else "waiting for agents"
+    )

@@ -34,6 +34,11 @@ class Voice:
         if not self.as_json:
             screen.say(text)
 
+    def whole(self, text: str) -> None:
+        """A line for people only, to be copied: never broken."""
+        if not self.as_json:
+            screen.say_whole(text)
+
     @contextmanager
     def progress(self) -> "Iterator[Callable[[str], None]]":
         """A live line on a terminal; elsewhere a line whenever it changes."""
