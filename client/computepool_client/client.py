@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 import grpc
+
 from computepool.v1 import (
     allocation_pb2,
     allocation_pb2_grpc,
@@ -16,7 +17,6 @@ from computepool.v1 import (
     inventory_pb2_grpc,
     types_pb2,
 )
-
 from computepool_client import errors
 
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
@@ -241,7 +241,7 @@ class _Details:
 
     def __init__(self, call: grpc.Call) -> None:
         # Needed only when something failed, and slow to import.
-        from google.rpc import (  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
+        from google.rpc import (  # noqa: PLC0415 - see above
             error_details_pb2,
         )
         from grpc_status import rpc_status  # noqa: PLC0415 - see above

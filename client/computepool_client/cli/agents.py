@@ -9,8 +9,9 @@ from computepool_client.cli import documents, exits, flags, screen, units
 from computepool_client.cli.connection import Connection
 
 if TYPE_CHECKING:
-    from computepool.v1 import inventory_pb2
     from rich.text import Text
+
+    from computepool.v1 import inventory_pb2
 
 _STYLES = {"ACTIVE": "green", "RECONCILING": "cyan", "DISCONNECTED": "yellow", "LOST": "bold red"}
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from computepool_client.cli import documents, screen, units
 
 if TYPE_CHECKING:
-    from computepool.v1 import allocation_pb2, types_pb2
     from rich.text import Text
+
+    from computepool.v1 import allocation_pb2, types_pb2
 
 _WHOLE_MILLI: Final = 1000
 _LIVE: Final = ("RESERVED", "ACTIVE")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from computepool_client.cli import render, units
 
 if TYPE_CHECKING:
-    from computepool.v1 import allocation_pb2
     from rich.console import Console
+
+    from computepool.v1 import allocation_pb2
 
 _COLUMNS = (
     render.Column("center"),

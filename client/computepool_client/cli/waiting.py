@@ -12,7 +12,6 @@ from computepool_client import errors
 
 if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2
-
     from computepool_client.client import PoolClient
 
 _RETRIED: Final = (

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+
 from computepool.v1 import allocation_pb2, types_pb2
 from computepool_client import errors
 from computepool_client.cli.main import main

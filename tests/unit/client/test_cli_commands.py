@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
+
 from computepool.v1 import allocation_pb2, inventory_pb2, types_pb2
 from computepool_client.cli.main import main
 from fakes.pool_messages import (

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 import pytest
-from computepool_client.cli import units
 from hypothesis import given
 from hypothesis import strategies as st
+
+from computepool_client.cli import units
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from computepool.v1 import allocation_pb2, inventory_pb2, types_pb2
 from computepool_client import errors
 from computepool_client.client import PoolClient

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from computepool_client import errors
 from computepool_client.cli.main import main
 from computepool_client.cli.up.changes import Change, Look, changes, in_one_line
@@ -211,9 +212,9 @@ def test_every_kind_of_change_is_told() -> None:
         Change("pool", "", "the pool is warming up"),
         Change("mass_silence", "", "MASS SILENCE of centers"),
         Change("audit", "", "the audit has 3 findings"),
-        Change("agent", "a", "agent a is DISCONNECTED"),
+        Change("agent", "a", "agent a is DISCONNECTED", "DISCONNECTED"),
         Change("agent", "b", "agent b was forgotten"),
-        Change("agent", "c", "agent c is RECONCILING"),
+        Change("agent", "c", "agent c is RECONCILING", "RECONCILING"),
         Change("state", "x", "x is ACTIVE"),
         Change("ended", "y", "y has ended"),
         Change("granted", "z", "z RESERVED: 1 T4 on n1"),
@@ -238,3 +239,10 @@ def test_one_line_tells_three_changes_and_counts_the_rest() -> None:
     found = [Change("k", "", f"c{i}") for i in range(5)]
     assert in_one_line(found) == "c0; c1; c2; and 2 more changes"
     assert in_one_line(found[:2]) == "c0; c1"
+
+
+def test_many_agents_that_change_alike_are_counted() -> None:
+    before = Look(agents={f"a{i}": "ACTIVE" for i in range(9)})
+    after = Look(agents={f"a{i}": "LOST" if i else "CLOSED" for i in range(9)}, use=50.0)
+    want = "8 agents are LOST; agent a0 is CLOSED; use 50.0 % (was 0.0 %)"
+    assert in_one_line(changes(before, after)) == want

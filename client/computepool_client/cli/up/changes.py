@@ -1,5 +1,6 @@
 """What changed in a pool between two looks, in words. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -32,11 +33,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change: its kind (a stable word), whom it concerns, and words for people."""
+    """One change: its kind (a stable word), whom it concerns, and words for people.
+
+    `state` is the new state of an agent, by which many such changes are told in one.
+    """
 
     kind: str
     subject: str
     text: str
+    state: str = ""
 
 
 def changes(before: Look, after: Look) -> list[Change]:
@@ -50,9 +55,13 @@ def changes(before: Look, after: Look) -> list[Change]:
 
 
 def in_one_line(found: list[Change]) -> str:
-    """The first changes, and how many more there are."""
-    more = f"; and {len(found) - _SHOWN} more changes" if len(found) > _SHOWN else ""
-    return "; ".join(each.text for each in found[:_SHOWN]) + more
+    """The first changes, and how many more there are; many agents are counted."""
+    counts = Counter(each.state for each in found if each.state)
+    many = [state for state, count in counts.items() if count > _SHOWN]
+    texts = [f"{counts[state]} agents are {state}" for state in many]
+    texts += [each.text for each in found if each.state not in many]
+    more = f"; and {len(texts) - _SHOWN} more changes" if len(texts) > _SHOWN else ""
+    return "; ".join(texts[:_SHOWN]) + more
 
 
 def _of_pool(before: Look, after: Look) -> list[Change]:
@@ -74,7 +83,7 @@ def _of_agents(before: Mapping[str, str], after: Mapping[str, str]) -> list[Chan
         old, new = before.get(name), after.get(name)
         if old != new:
             text = f"agent {name} is {new}" if new else f"agent {name} was forgotten"
-            found.append(Change("agent", name, text))
+            found.append(Change("agent", name, text, new or ""))
     return found
 
 

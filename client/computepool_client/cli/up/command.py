@@ -13,7 +13,6 @@ from computepool_client.cli.connection import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from computepool.v1 import inventory_pb2
-
     from computepool_client.cli.up.pool import Pool
     from computepool_client.cli.up.stopping import Stopping
     from computepool_client.cli.up.voice import Voice

@@ -10,7 +10,6 @@ from computepool_client.cli.up.changes import Look, changes, in_one_line
 
 if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2, inventory_pb2
-
     from computepool_client.cli.up.voice import Voice
     from computepool_client.client import PoolClient
 
