@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from computepool.v1 import types_pb2 as types
-
 from computepool_agents.model import (
     MAX_AMOUNT,
     WHOLE_DEVICE_MILLI,

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from computepool.v1 import agent_pb2 as agent
     from structlog.typing import FilteringBoundLogger
 
+    from computepool.v1 import agent_pb2 as agent
     from computepool_agents.answers import Plan
     from computepool_agents.backends.base import Backend
     from computepool_agents.clock import Clock
@@ -264,7 +264,8 @@ class Agent:
         if plan is not None:
             talk.applied(plan, response.mark.revision)
             self._log_plan(plan)
-            if plan.does_something:
+            if response.commands:
+                # Also when there was nothing to do: the broker wants to see that.
                 self._changed()
 
     def _log_plan(self, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from computepool.v1 import agent_pb2 as agent
-
+from computepool.v1 import types_pb2 as types
 from computepool_agents import admission
 from computepool_agents.model import (
     ADMITTED,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from computepool.v1 import types_pb2 as types
-
     from computepool_agents.book import Book
 
 MAX_COMMANDS = 100_000
@@ -102,12 +101,6 @@ class Plan:
     forgotten: tuple[str, ...] = ()
     starts: tuple[Held, ...] = ()
     teardowns: tuple[Held, ...] = ()
-
-    @property
-    def does_something(self) -> bool:
-        """Whether the broker should soon hear of it."""
-        change = self.change
-        return bool(change.puts or change.drops or self.refused or self.forgotten or self.starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +189,8 @@ class Arbiter:
 
 
 def _refused(command: agent.LeaseCommand, refusal: admission.Refusal) -> Held:
-    record = type(command.record)()
-    record.CopyFrom(command.record)
-    record.lease_id = command.lease_id
+    # The id is all that is kept: a record that was refused may be malformed.
+    record = types.LeaseRecord(lease_id=command.lease_id)
     return Held(record, REFUSED, refusal.reason, refusal.message)
 
 

@@ -31,7 +31,7 @@ BACKENDS = ("server", "simulated")
 MAX_AMOUNT = 1 << 40
 MAX_SEED = (1 << 63) - 1
 MAX_SWITCHES = 100
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TARGET = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 

@@ -13,7 +13,6 @@ import math
 from typing import TYPE_CHECKING
 
 from computepool.v1 import types_pb2 as types
-
 from computepool_agents.model import ADMITTED, STARTED, Contact, Held
 
 if TYPE_CHECKING:

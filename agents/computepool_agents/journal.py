@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
-from computepool.v1 import types_pb2 as types
 from google.protobuf.message import DecodeError
 
+from computepool.v1 import types_pb2 as types
 from computepool_agents.model import JOURNALLED, Change, Contact, Held, Mark
 from computepool_agents.state_dir import sync_folder
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from computepool.v1 import agent_pb2 as agent
 from computepool.v1 import types_pb2 as types
+from computepool_agents.model import JOURNALLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -123,13 +124,13 @@ class Reporter:
 
 
 def lease_message(lease: Held, *, with_record: bool) -> agent.HeldLease:
-    """Make the line of a report about one lease."""
+    """Make the line of a report about one lease; of a refused one no record was kept."""
     return agent.HeldLease(
         lease_id=lease.lease_id,
         state=lease.state,
         reason=lease.reason,
         message=lease.message,
-        record=lease.record if with_record else None,
+        record=lease.record if with_record and lease.state in JOURNALLED else None,
     )
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
-from computepool.v1 import agent_pb2_grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from computepool.v1 import agent_pb2_grpc
 from computepool_agents.link import (
     Answer,
     LinkError,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from computepool.v1 import agent_pb2 as agent
-
     from computepool_agents.clock import Clock
 
 OPEN_DEADLINE_S = 10.0

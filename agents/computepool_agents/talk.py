@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from computepool.v1 import agent_pb2 as wire
-
 from computepool_agents.report import Heading
 
 if TYPE_CHECKING:

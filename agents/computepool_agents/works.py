@@ -127,7 +127,7 @@ class Works:
         try:
             await self._backend.start(lease.record)
         except BackendError as error:
-            return str(error)[:_MAX_MESSAGE] or "no reason given"
+            return _on_one_line(str(error)) or "no reason given"
         return None
 
     def _outcome(self, lease: Held, task: asyncio.Task[str | None]) -> Held | None:
@@ -181,3 +181,9 @@ class Works:
     async def _commit(self, change: Change) -> None:
         await self._journal.commit(change)
         self._book.adopt(change)
+
+
+def _on_one_line(text: str) -> str:
+    """Make an engine's text fit for the wire: bounded, nothing but what prints."""
+    words = "".join(c if c.isprintable() else " " for c in text[:_MAX_MESSAGE])
+    return " ".join(words.split())

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from computepool.v1 import agent_pb2 as agent
-
     from computepool_agents.link import Answer, Link
     from computepool_agents.misbehave import Switch
 

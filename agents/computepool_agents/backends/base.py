@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from computepool.v1 import types_pb2 as types
-
     from computepool_agents.admission import Refusal
     from computepool_agents.model import Held, Node
 

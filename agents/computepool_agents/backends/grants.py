@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from computepool.v1 import types_pb2 as types
-
     from computepool_agents.model import Held
 
 FOLDER_NAME = "grants"

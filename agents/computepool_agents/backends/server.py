@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from computepool.v1 import types_pb2 as types
-
     from computepool_agents.admission import Refusal
     from computepool_agents.backends.grants import Grants
     from computepool_agents.backends.nvml import Nvml

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from computepool.v1 import types_pb2 as types
-
     from computepool_agents.misbehave import Switch
     from computepool_agents.model import Held, Node
     from computepool_agents.scenario import CenterPlan
