@@ -36,7 +36,6 @@ from computepool_agents.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from computepool.v1 import types_pb2 as types
     from computepool_agents.book import Book
 
 MAX_COMMANDS = 100_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2
 
 from computepool.v1 import agent_pb2_grpc
 from computepool_agents.link import (
