@@ -94,15 +94,8 @@ def forget(
     with them. Refused (status 6) while the agent is alive. Asks on a terminal;
     elsewhere it needs --yes.
     """
-    if not yes and not _confirmed(agent):
-        raise typer.Exit(
-            exits.tell_plainly(
-                f"not forgotten: {agent!r} loses all its leases, confirm with --yes",
-                exits.Exit.USAGE,
-                as_json=connection.as_json,
-                reason="NOT_CONFIRMED",
-            )
-        )
+    if not yes:
+        _ask(agent)
     with connection.client() as pool:
         answer = pool.forget_agent(agent)
     if connection.as_json:
@@ -114,8 +107,14 @@ def forget(
         )
 
 
-def _confirmed(agent: str) -> bool:
+def _ask(agent: str) -> None:
+    """Asks on a terminal, and ends the command unless the answer is yes."""
     if not sys.stdin.isatty():
-        return False
+        raise typer.BadParameter(
+            "nobody can be asked here: confirm that the agent loses all its leases",
+            param_hint="--yes",
+        )
     question = f"Forget {screen.clean(agent)}? Its leases end as LOST, its nodes leave the view."
-    return typer.confirm(question, err=True)
+    if not typer.confirm(question, err=True):
+        screen.remark("Not forgotten.")
+        raise typer.Exit(exits.Exit.FAILED)

@@ -172,7 +172,7 @@ def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterat
         raise
     except KeyboardInterrupt:
         certain = f"nothing was granted (request id {request_id})"
-        message = f"stopped: {_perhaps(request_id) if asking.maybe_granted else certain}"
+        message = f"Stopped: {_perhaps(request_id) if asking.maybe_granted else certain}"
         status = exits.tell_plainly(
             message, exits.Exit.INTERRUPTED, as_json=as_json, reason="INTERRUPTED"
         )

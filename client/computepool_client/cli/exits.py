@@ -58,6 +58,8 @@ def tell_plainly(message: str, status: Exit, *, as_json: bool, reason: str) -> E
     if as_json:
         error: dict[str, Json] = {"reason": reason, "message": message, "exit_status": int(status)}
         documents.dump({"error": error}, sys.stderr)
+    elif status == Exit.INTERRUPTED:
+        screen.remark(message)
     else:
         screen.complain(message)
     return status

@@ -32,7 +32,7 @@ def asked_for(spec: "types_pb2.AllocationSpec") -> str:
     part = spec.part
     wanted = [_devices_wanted(part)]
     resources = part.resources
-    wanted += [f"{units.thousandths(resources.cpu_milli)} cores"] * bool(resources.cpu_milli)
+    wanted += [units.cores(resources.cpu_milli)] * bool(resources.cpu_milli)
     wanted += [f"{units.size(resources.memory_mib)} memory"] * bool(resources.memory_mib)
     wanted += [f"{units.size(resources.disk_mib)} disk"] * bool(resources.disk_mib)
     wanted += [f"{resources.extras[name]} {name}" for name in sorted(resources.extras)]

@@ -60,7 +60,7 @@ def in_short(refusal: "allocation_pb2.Refusal | None") -> str:
     first = refusal.centers[0]
     lacks = f", {units.missing(first.missing, first.resource)} missing" if first.resource else ""
     others = len(refusal.centers) - 1 + refusal.centers_omitted
-    more = f"; {others} more centers likewise or worse" if others else ""
+    more = f"; {others} other centers cannot take it either" if others else ""
     return f"{first.center}: {first.reason}{lacks}{more}"
 
 

@@ -34,7 +34,7 @@ def complain(message: str) -> None:
     """One error, on stderr."""
     from rich.text import Text  # noqa: PLC0415 - only what prints pays for rich
 
-    stderr().print(Text.assemble(("Error: ", "bold red"), _clean_lines(message)), soft_wrap=True)
+    stderr().print(Text.assemble(("Error: ", "bold red"), _clean_lines(message)))
 
 
 def _clean_lines(text: str) -> str:

@@ -144,6 +144,11 @@ def thousandths(milli: int) -> str:
     return text.rstrip("0").rstrip(".")
 
 
+def cores(milli: int) -> str:
+    """An amount of processor time: "4 cores", "1 core", "0.5 cores"."""
+    return f"{thousandths(milli)} core{'s' * (milli != 1000)}"  # noqa: PLR2004 - one core
+
+
 def size(mib: int) -> str:
     """An amount of memory or disk in the largest unit that leaves it readable."""
     number = Decimal(mib)
@@ -175,7 +180,7 @@ def missing(amount: int, resource: str) -> str:
     words = {
         "devices": lambda: f"{amount:,} device{'s' * (amount != 1)}",
         "device_milli": lambda: f"{thousandths(amount)} of a device",
-        "cpu_milli": lambda: f"{thousandths(amount)} cores",
+        "cpu_milli": lambda: cores(amount),
         "memory_mib": lambda: f"{size(amount)} memory",
         "disk_mib": lambda: f"{size(amount)} disk",
         "parts": lambda: f"{amount:,} part{'s' * (amount != 1)}",

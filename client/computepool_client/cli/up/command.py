@@ -135,7 +135,7 @@ def up(options: Options) -> None:
     finally:
         voice.event("stopping", "stopping the agents, then the broker")
         pool.stop()
-    voice.event("stopped", f"stopped; the state is kept in {state.root}")
+        voice.event("stopped", f"stopped; the state is kept in {state.root}")
 
 
 def _check(options: Options) -> None:
@@ -153,11 +153,12 @@ def _stay(pool: "Pool", voice: "Voice", stopping: "Stopping", root: Path) -> Non
     from computepool_client.cli.up.follow import Follower  # noqa: PLC0415 - see up()
 
     with pool.client() as client:
+        follower = Follower(client, voice)
+        follower.look()  # what changes from here on is told
         try:
             _greet(pool, voice, client.view(), root)
         except errors.PoolError as error:
             voice.event("broker_silent", f"the broker does not answer: {error.message}")
-        follower = Follower(client, voice)
         while not stopping.wait(_LOOK_EVERY_S):
             pool.watch()
             follower.look()

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Final
 from computepool_client import errors
 from computepool_client.cli import documents, grants, view_rows
 from computepool_client.cli.agents import state_of
-from computepool_client.cli.up.changes import Look, changes, in_one_line
+from computepool_client.cli.up.changes import Change, Look, changes, in_one_line
 
 if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2, inventory_pb2
     from computepool_client.cli.up.voice import Voice
     from computepool_client.client import PoolClient
 
-# With more live allocations than this, they are counted and no longer listed.
-_LISTED_ALLOCATIONS: Final = 200
+# With more live allocations than this, they are counted and no longer listed; it
+# bounds what a look costs, the ends that are asked for one by one included.
+_LISTED_ALLOCATIONS: Final = 100
 
 
 class Follower:
@@ -43,11 +44,22 @@ class Follower:
         if not any(each.kind == "use" for each in found):
             # Small steps of use add up until they are worth a line.
             self._last = replace(now, use=last.use)
+        found = [self._with_end(each) for each in found]
         if self._voice.as_json:
             for each in found:
                 self._voice.event(each.kind, each.text, {"subject": each.subject})
         elif found:
             self._voice.event("changes", in_one_line(found))
+
+    def _with_end(self, change: Change) -> Change:
+        """An end with its reason, which a list of what is live does not have."""
+        if change.kind != "ended":
+            return change
+        try:
+            ended = self._client.get(change.subject)
+        except errors.PoolError:
+            return change
+        return replace(change, text=f"{change.subject} is {grants.state_of(ended)}")
 
 
 def _look(client: "PoolClient") -> Look:
