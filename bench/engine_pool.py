@@ -53,7 +53,7 @@ class Engine:
 
     def decide(self, spec: Spec) -> bool:
         """Plan and commit one request in memory; False when there is no room."""
-        places, _ = self.planner.plan(spec.shape, spec.count)
+        places, _ = self.planner.plan(spec.shape, spec.parts)
         if not places:
             return False
         self._next_id += 1
