@@ -30,8 +30,11 @@ def documents(messages: "Iterable[Message]") -> list[Json]:
 
 def dump(value: Mapping[str, Json], stream: TextIO | None = None, *, line: bool = False) -> None:
     """Prints one JSON document; in one line for streams of events."""
-    text = json.dumps(value, ensure_ascii=False, indent=None if line else 2)
-    print(text, file=stream or sys.stdout, flush=line)
+    stream = stream or sys.stdout
+    # Escaped where the stream could not carry the characters themselves.
+    escaped = (stream.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(value, ensure_ascii=escaped, indent=None if line else 2)
+    print(text, file=stream, flush=line)
 
 
 def enum_name(message: "Message", field: str) -> str:

@@ -1,5 +1,6 @@
 """The command `computepool`: puts its groups together and turns errors into statuses."""
 
+import io
 import os
 import sys
 import traceback
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status; never raises."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets another, not an error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         command = typer.main.get_command(build())
         # Outside of standalone mode a usage error is raised, and can be told as JSON.

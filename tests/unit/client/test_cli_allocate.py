@@ -173,6 +173,16 @@ def test_wait_asks_again_with_the_same_request_id(
     assert "warming up" in progress[1]
 
 
+def test_wait_tells_its_progress_as_json_lines(services: ScriptedServices, capsys: Capture) -> None:
+    services.script("CreateAllocation", FULL, FULL, WARMING_UP, GRANTED)
+    assert main(["allocate", "--gpus", "1", "--wait", "30s", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["allocation"]["id"] == "a-1"
+    told = [json.loads(line)["waiting"] for line in captured.err.splitlines()]
+    assert [each["reason"] for each in told] == ["NO_ROOM", "WARMING_UP"]
+    assert told[0]["of_s"] == 30
+
+
 def test_wait_ends_with_the_last_refusal(services: ScriptedServices) -> None:
     services.script("CreateAllocation", FULL)
     assert main(["allocate", "--gpus", "1", "--wait", "300ms"]) == 3

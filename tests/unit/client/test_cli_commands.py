@@ -384,6 +384,24 @@ def test_a_reader_that_goes_away_is_no_traceback(services: ScriptedServices) -> 
     assert (process.returncode, stderr) == (1, "")
 
 
+@pytest.mark.parametrize(("given", "want"), [([], "??"), (["--json"], "\\u5317\\u4eac")])
+def test_a_terminal_without_the_characters_is_no_failure(
+    services: ScriptedServices, given: list[str], want: str
+) -> None:
+    allocation = make_allocation()
+    allocation.description = "\u5317\u4eac"
+    services.script("GetAllocation", allocation_pb2.GetAllocationResponse(allocation=allocation))
+    ran = subprocess.run(
+        [sys.executable, "-m", "computepool_client.cli.main", "get", "a-1", *given],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert want in ran.stdout
+
+
 def test_colours_only_on_a_terminal(services: ScriptedServices) -> None:
     agent = inventory_pb2.Agent(name="a", state=inventory_pb2.AGENT_STATE_ACTIVE)
     services.script("ListAgents", inventory_pb2.ListAgentsResponse(agents=[agent]))

@@ -74,6 +74,12 @@ def test_a_second_up_is_told_which_process_runs(
     os.close(state.lock())
 
 
+def test_a_lock_that_cannot_be_opened_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "up.lock").mkdir()
+    with pytest.raises(errors.PoolError, match="cannot open"):
+        StateDir(tmp_path).lock()
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -133,8 +133,10 @@ def up(options: Options) -> None:
         if pool.start():
             _stay(pool, voice, stopping, state.root)
     finally:
-        voice.event("stopping", "stopping the agents, then the broker")
-        pool.stop()
+        try:
+            voice.event("stopping", "stopping the agents, then the broker")
+        finally:  # even where nobody reads our output any more
+            pool.stop()
         voice.event("stopped", f"stopped; the state is kept in {state.root}")
 
 

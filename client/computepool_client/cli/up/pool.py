@@ -12,6 +12,7 @@ from computepool_client.cli.up.child import Child, in_words
 from computepool_client.cli.up.state_dir import StateDir
 
 if TYPE_CHECKING:
+    from computepool_client.cli.documents import Json
     from computepool_client.cli.up.stopping import Stopping
     from computepool_client.cli.up.voice import Voice
     from computepool_client.client import PoolClient
@@ -93,10 +94,19 @@ class Pool:
                     {"child": child.name, "status": status},
                 )
             elif now >= due:
-                del self._due[child.name]
-                child.start()
-                text = f"{child.name} started again (process {child.pid})"
-                self._voice.event("child_started", text, {"child": child.name, "pid": child.pid})
+                self._start_again(child, now)
+
+    def _start_again(self, child: Child, now: float) -> None:
+        more: dict[str, Json] = {"child": child.name}
+        try:
+            child.start()
+        except OSError as error:  # no space for the log, too many processes
+            self._due[child.name] = now + child.delay_s()
+            self._voice.event("child_failed", f"cannot start {child.name}: {error}", more)
+            return
+        del self._due[child.name]
+        text = f"{child.name} started again (process {child.pid})"
+        self._voice.event("child_started", text, {**more, "pid": child.pid})
 
     def stop(self) -> None:
         """Stops the agents, then the broker; kills what does not stop in time."""

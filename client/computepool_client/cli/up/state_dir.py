@@ -67,8 +67,13 @@ class StateDir:
 
         Raises:
             WrongStateError: another process holds it; the text names its id.
+            PoolError: the lock file cannot be opened.
         """
-        file = os.open(self.root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = self.root / "up.lock"
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise errors.PoolError(f"cannot open {path}: {error.strerror}", "STATE_DIR") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
