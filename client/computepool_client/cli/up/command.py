@@ -48,9 +48,9 @@ class Options:
         typer.Option(
             envvar="COMPUTEPOOL_STATE_DIR",
             metavar="DIR",
-            show_default="~/.local/state/computepool",
-            help="Where the ledger, the journals of the agents and the logs are kept; in"
-            " $XDG_STATE_HOME where that is set.",
+            show_default=False,
+            help="Where the ledger, the journals of the agents and the logs are kept; without it"
+            " computepool in $XDG_STATE_HOME, or in ~/.local/state.",
         ),
     ] = None
     listen: Annotated[
