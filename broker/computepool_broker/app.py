@@ -51,7 +51,7 @@ def make_store(url: str) -> Store:
     """The store that a URL names.
 
     Raises:
-        ConfigError: No such kind of store.
+        ConfigError: No such kind of store, or no such address.
     """
     kind, _, rest = url.partition(":")
     if kind == "embedded" and rest:
@@ -59,8 +59,11 @@ def make_store(url: str) -> Store:
     if kind == "redis":
         from computepool_broker.store.redis import RedisStore  # noqa: PLC0415 - optional weight
 
-        return RedisStore(url)
-    raise ConfigError(f"store: {url!r} is neither embedded:FOLDER nor redis://HOST:PORT/DB")
+        try:
+            return RedisStore(url)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    raise ConfigError(f"store: {kind!r} is neither embedded:FOLDER nor redis://HOST:PORT/DB")
 
 
 class Broker:
@@ -82,7 +85,9 @@ class Broker:
         self._chores = Chores(pool, auditor, monotonic_ms)
         self._server = BrokerServer(
             AgentServicer(agents, pool, reader, writer),
-            AllocationServicer(AllocationService(pool, ids), pool, reader, writer),
+            AllocationServicer(
+                AllocationService(pool, ids), pool, reader, writer, lambda: self._store.durable
+            ),
             InventoryServicer(InventoryService(pool), agents, auditor, pool),
         )
 
@@ -91,6 +96,7 @@ class Broker:
 
         Raises:
             StoreRefusedError: The store cannot be used.
+            ConnectionError: The store's server cannot be reached.
             OSError: The address cannot be listened on.
         """
         loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
 """The check of a transaction, and the ledger that decides in this process. Pure.
 
-`check` is the rule of every commit (semantics, rule 4); the script in store/redis.lua says the
-same in Lua, and the differential test holds the two together.
+`check` is the rule of every commit (semantics, rule 4); store/redis_commit.lua says the same in
+Lua, and the differential test holds the two together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from computepool_broker.ledger.transaction import (
     RejectReason,
     Transaction,
 )
-from computepool_broker.model.amounts import Resources, add, shortfall, subtract
+from computepool_broker.model.amounts import Resources, add, excess, shortfall, subtract
 
 if TYPE_CHECKING:
     from computepool_broker.ledger.state import LedgerState
@@ -51,12 +51,15 @@ def _check_reserve(state: LedgerState, tx: Transaction) -> Rejected | None:
         book = state.nodes.get(node)
         if book is None:
             return Rejected(RejectReason.NODE_UNKNOWN, node)
-        if not forced:
-            if book.blockers:
-                return Rejected(RejectReason.NOT_SCHEDULABLE, node)
-            lack = shortfall(amounts, book.capacity, used.get(node, book.used))
-            if lack is not None:
-                return Rejected(RejectReason.NO_FIT, node, lack.key, lack.missing)
+        held = used.get(node, book.used)
+        if forced:
+            lack = excess(amounts, held)
+        elif book.blockers:
+            return Rejected(RejectReason.NOT_SCHEDULABLE, node)
+        else:
+            lack = shortfall(amounts, book.capacity, held)
+        if lack is not None:
+            return Rejected(RejectReason.NO_FIT, node, lack.key, lack.missing)
         if len(tx.reserve) > 1:
             add(_own_copy(state, used, node), amounts)
     return None

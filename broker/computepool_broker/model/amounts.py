@@ -26,6 +26,9 @@ WHOLE_DEVICE = 1000
 """Thousandths in a device."""
 MAX_AMOUNT = 2**50
 """No single amount is larger; sums over 8,000 nodes still fit in 63 bits."""
+MAX_HELD = 2**53
+"""No sum of granted amounts under one key of one node is larger, not even of adopted ones: so
+that every store, one that counts in doubles included, counts exactly."""
 
 Amounts = tuple[tuple[str, int], ...]
 """Pairs of resource key and positive amount, each key once."""
@@ -52,6 +55,15 @@ def shortfall(
     """
     for key, amount in amounts:
         over = used.get(key, 0) + amount - capacity.get(key, 0)
+        if over > 0:
+            return Shortfall(key, over)
+    return None
+
+
+def excess(amounts: Amounts, used: Mapping[str, int]) -> Shortfall | None:
+    """Say what of `amounts` would bring `used` above MAX_HELD, or None."""
+    for key, amount in amounts:
+        over = used.get(key, 0) + amount - MAX_HELD
         if over > 0:
             return Shortfall(key, over)
     return None

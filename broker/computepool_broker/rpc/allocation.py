@@ -10,6 +10,8 @@ from computepool_broker.rpc import from_wire, limits, to_wire
 from computepool_broker.services.allocations import AllocationService, Create
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import grpc
 
     from computepool_broker.model.records import Allocation
@@ -30,12 +32,23 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         pool: Pool,
         reader: from_wire.SpecReader,
         writer: to_wire.SpecWriter,
+        durable: Callable[[], bool],
     ) -> None:
+        """Wire it.
+
+        Args:
+            service: What the calls do.
+            pool: For reading.
+            reader: Specs from the wire.
+            writer: Specs to the wire.
+            durable: Whether a commit survives a crash of the store's machine, known once the
+                store is open.
+        """
         self._service = service
         self._pool = pool
         self._specs = reader
         self._writer = writer
-        self._level = wire.ACK_LEVEL_DURABLE
+        self._durable = durable
 
     async def CreateAllocation(
         self, request: wire.CreateAllocationRequest, context: Context
@@ -57,7 +70,7 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
                 wait_s = min(wait_s, left * DEADLINE_SHARE)
         allocation, duplicate = await self._service.create(call, wait_s)
         return wire.CreateAllocationResponse(
-            allocation=self._message(allocation), duplicate=duplicate, ack_level=self._level
+            allocation=self._message(allocation), duplicate=duplicate, ack_level=self._level()
         )
 
     async def PreviewAllocation(
@@ -115,6 +128,9 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
             limits.text("message", request.message),
         )
         return wire.ReleaseAllocationResponse(allocation=self._message(released))
+
+    def _level(self) -> wire.AckLevel:
+        return wire.ACK_LEVEL_DURABLE if self._durable() else wire.ACK_LEVEL_COMMITTED
 
     def _message(self, a: Allocation) -> wire.Allocation:
         pool = self._pool

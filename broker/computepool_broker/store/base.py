@@ -33,7 +33,7 @@ class Store(Protocol):
 
     @property
     def durable(self) -> bool:
-        """Whether a commit survives a crash of the store's machine."""
+        """Whether a commit survives a crash of the store's machine; known once it is open."""
 
     async def open(self, state: LedgerState) -> None:
         """Load everything into `state` (empty, with its listeners set) and follow it from now on.
@@ -41,6 +41,7 @@ class Store(Protocol):
         Raises:
             StoreRefusedError: Damaged, foreign, newer, locked by another broker, or configured
                 so that it could lose data. Nothing was changed.
+            ConnectionError: Its server cannot be reached now.
         """
 
     def stage(self, tx: Transaction) -> Outcome:

@@ -18,8 +18,7 @@ import os
 import secrets
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from computepool_broker.errors import OutcomeUnknownError, StoreRefusedError
 from computepool_broker.ledger.ledger import Ledger
@@ -28,38 +27,30 @@ from computepool_broker.model import codec
 from computepool_broker.store.loading import Tables, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator
     from pathlib import Path
 
     from computepool_broker.ledger.state import LedgerState, NodeBook
-    from computepool_broker.model.records import AgentRecord, Allocation
+    from computepool_broker.model.records import Allocation, NodeRecord
 
 FILE = "ledger.sqlite3"
 APPLICATION_ID = 0x43504F4C
 """Marks the file as ours ("CPOL") in SQLite's header."""
 SCHEMA = 1
-SCHEMA_SQL = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE allocations (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE nodes (
-    name TEXT PRIMARY KEY, record TEXT NOT NULL, cordoned INTEGER NOT NULL, message TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE agents (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE centers (
-    name TEXT PRIMARY KEY, cordoned INTEGER NOT NULL, message TEXT NOT NULL
-) WITHOUT ROWID;
+ALLOCATION, NODE, AGENT, CENTER, META = "a/", "n/", "g/", "c/", "m/"
+"""Prefixes of record keys. Names are checked at the edge: none needs escaping in JSON."""
+CREATE_RECORDS = "CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+CREATE_INBOX = "CREATE VIEW inbox AS SELECT '' AS puts, '' AS drops"
+CREATE_TAKE = """
+CREATE TRIGGER take INSTEAD OF INSERT ON inbox BEGIN
+    INSERT OR REPLACE INTO records SELECT key, value FROM json_each(NEW.puts);
+    DELETE FROM records WHERE key IN (SELECT value FROM json_each(NEW.drops));
+END
 """
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What the next commit writes; the last change of a record wins."""
-
-    allocations: dict[str, Allocation | None] = field(default_factory=dict)
-    nodes: dict[str, tuple[str, int, str] | None] = field(default_factory=dict)
-    agents: dict[str, AgentRecord | None] = field(default_factory=dict)
-    centers: dict[str, tuple[int, str]] = field(default_factory=dict)
-    meta: dict[str, str] = field(default_factory=dict)
+READ_ONE = "SELECT value FROM records WHERE key = ?"
+WRITE = "INSERT INTO inbox VALUES (?, ?)"
+"""A whole commit in one statement. Each statement that sqlite3 runs gives up the interpreter's
+lock and must win it back from the event loop; row by row that took most of a commit's time."""
 
 
 class EmbeddedStore:
@@ -70,11 +61,14 @@ class EmbeddedStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-writer")
-        self._batch = _Batch()
+        # What the next commit writes, the last change of a record wins; None drops it.
+        self._allocations: dict[str, Allocation | None] = {}
+        self._others: dict[str, str | None] = {}
         self._last: asyncio.Future[None] | None = None
         self._broken: BaseException | None = None
         self._lock_fd: int | None = None
         self._db: sqlite3.Connection | None = None
+        self._written = 0
 
     @property
     def state(self) -> LedgerState:
@@ -99,16 +93,14 @@ class EmbeddedStore:
     def commit(self) -> Awaitable[None]:
         """See Store.commit."""
         loop = asyncio.get_running_loop()
-        batch, revision = self._batch, self.state.revision
-        if "revision" not in batch.meta:
+        if self._written == self.state.revision:
             if self._last is not None and not self._last.done():
                 return asyncio.shield(self._last)
             done: asyncio.Future[None] = loop.create_future()
             done.set_result(None)
             return done
-        self._batch = _Batch()
-        batch.meta["revision"] = str(revision)
-        self._last = loop.run_in_executor(self._thread, self._write, batch)
+        self._written = self.state.revision
+        self._last = loop.run_in_executor(self._thread, self._write, *self._encoded())
         return self._last
 
     async def close(self) -> None:
@@ -119,47 +111,47 @@ class EmbeddedStore:
     # -- on the event loop -----------------------------------------------------------------
 
     def _collect(self, tx: Transaction) -> None:
-        batch, state = self._batch, self.state
-        batch.meta["revision"] = ""
         for put in tx.puts:
-            batch.allocations[put.id] = put.record
+            self._allocations[put.id] = put.record
+        if not (tx.agents or tx.centers or tx.nodes or tx.blockers or tx.new_epoch):
+            return
+        state, others = self.state, self._others
         for put_agent in tx.agents:
-            batch.agents[put_agent.name] = put_agent.record
+            others[AGENT + put_agent.name] = put_agent.record and codec.encode_agent(
+                put_agent.record
+            )
         for put_center in tx.centers:
-            batch.centers[put_center.name] = (int(put_center.cordoned), put_center.message)
+            others[CENTER + put_center.name] = json.dumps([*put_center])
         for name in (*(n.name for n in tx.nodes), *(b.node for b in tx.blockers)):
             book = state.nodes.get(name)
-            batch.nodes[name] = None if book is None else _node_row(book)
-        if tx.new_epoch is not None:
-            batch.meta["epoch"] = str(state.epoch)
-            batch.meta["epochs"] = json.dumps(state.epochs)
+            others[NODE + name] = None if book is None else _node_row(book)
+        others[META + "epoch"] = json.dumps([state.epoch])
+        others[META + "epochs"] = json.dumps([state.epochs])
+
+    def _encoded(self) -> tuple[str, str]:
+        """The commit as two JSON texts: records by key, and keys to drop."""
+        encode = codec.encode_allocation
+        puts = [f'"{ALLOCATION}{k}":{encode(r)}' for k, r in self._allocations.items() if r]
+        puts += [f'"{k}":{text}' for k, text in self._others.items() if text]
+        puts.append(f'"{META}revision":[{self.state.revision}]')
+        drops = [ALLOCATION + k for k, r in self._allocations.items() if r is None]
+        drops += [k for k, text in self._others.items() if text is None]
+        self._allocations, self._others = {}, {}
+        return "{" + ",".join(puts) + "}", json.dumps(drops)
 
     # -- in the writer's thread ------------------------------------------------------------
 
-    def _write(self, batch: _Batch) -> None:
+    def _write(self, puts: str, drops: str) -> None:
         if self._broken is not None:
             raise OutcomeUnknownError("the store has failed; retry with the same request_id")
         try:
-            self._write_rows(self._connection(), batch)
+            self._connection().execute(WRITE, (puts, drops))
         except (sqlite3.Error, OSError) as error:
             # A failed fsync is never retried: the pages may be gone from the cache already.
             self._broken = error
             raise OutcomeUnknownError(
                 f"writing to {self._folder} failed ({error}); retry with the same request_id"
             ) from error
-
-    def _write_rows(self, db: sqlite3.Connection, batch: _Batch) -> None:
-        encode = codec.encode_allocation
-        db.execute("BEGIN IMMEDIATE")
-        _put(db, "allocations", 2, [(k, encode(r)) for k, r in batch.allocations.items() if r])
-        _delete(db, "allocations", "id", [k for k, r in batch.allocations.items() if r is None])
-        _put(db, "nodes", 4, [(k, *row) for k, row in batch.nodes.items() if row])
-        _delete(db, "nodes", "name", [k for k, row in batch.nodes.items() if row is None])
-        _put(db, "agents", 2, [(k, codec.encode_agent(r)) for k, r in batch.agents.items() if r])
-        _delete(db, "agents", "name", [k for k, r in batch.agents.items() if r is None])
-        _put(db, "centers", 3, [(k, *row) for k, row in batch.centers.items()])
-        _put(db, "meta", 2, list(batch.meta.items()))
-        db.execute("COMMIT")
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
@@ -173,12 +165,13 @@ class EmbeddedStore:
         try:
             self._db = self._connect(path)
             fill(state, self._read(self._db))
+            self._written = state.revision
         except sqlite3.DatabaseError as error:
             raise StoreRefusedError(
                 f"{path} is damaged or no store of ours ({error}). Move it away, or restore a "
                 "backup: leases come back from the agents' journals."
             ) from error
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise StoreRefusedError(
                 f"{path} holds a record that cannot be read: {error}"
             ) from error
@@ -221,36 +214,37 @@ class EmbeddedStore:
 
     def _create(self, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
-        for statement in SCHEMA_SQL.split(";"):
+        for statement in (CREATE_RECORDS, CREATE_INBOX, CREATE_TAKE):
             db.execute(statement)
-        meta = {"identity": secrets.token_hex(8), "epoch": "1", "revision": "0", "epochs": "{}"}
-        _put(db, "meta", 2, list(meta.items()))
+        meta = {"identity": secrets.token_hex(8), "epoch": 1, "revision": 0, "epochs": {}}
+        puts = {META + key: [value] for key, value in meta.items()}
+        db.execute(WRITE, (json.dumps(puts), "[]"))
         db.execute(f"PRAGMA user_version={SCHEMA}")
         db.execute("COMMIT")
 
     def _read(self, db: sqlite3.Connection) -> Tables:
-        meta = dict(db.execute("SELECT key, value FROM meta"))
+        def rows(kind: str) -> Iterator[str]:
+            # The prefixes end in "/", the next character is "0".
+            found = db.execute(
+                "SELECT value FROM records WHERE key > ? AND key < ? ORDER BY key",
+                (kind, kind[:-1] + "0"),
+            )
+            return (text for (text,) in found)
+
+        meta = {
+            key: json.loads(db.execute(READ_ONE, (META + key,)).fetchone()[0])[0]
+            for key in ("identity", "epoch", "revision", "epochs")
+        }
         decoder = codec.Decoder()
         return Tables(
             identity=meta["identity"],
-            epoch=int(meta["epoch"]),
-            revision=int(meta["revision"]),
-            epochs={int(k): v for k, v in json.loads(meta["epochs"]).items()},
-            agents=[codec.decode_agent(r) for (r,) in db.execute("SELECT record FROM agents")],
-            centers=[
-                (name, bool(cordoned), message)
-                for name, cordoned, message in db.execute("SELECT * FROM centers")
-            ],
-            nodes=[
-                (codec.decode_node(record), bool(cordoned), message)
-                for record, cordoned, message in db.execute(
-                    "SELECT record, cordoned, message FROM nodes"
-                )
-            ],
-            allocations=[
-                decoder.allocation(r)
-                for (r,) in db.execute("SELECT record FROM allocations ORDER BY id")
-            ],
+            epoch=meta["epoch"],
+            revision=meta["revision"],
+            epochs={int(k): v for k, v in meta["epochs"].items()},
+            agents=[codec.decode_agent(text) for text in rows(AGENT)],
+            centers=[tuple(json.loads(text)) for text in rows(CENTER)],
+            nodes=[_node_of_row(text) for text in rows(NODE)],
+            allocations=[decoder.allocation(text) for text in rows(ALLOCATION)],
         )
 
     def _close(self) -> None:
@@ -262,16 +256,11 @@ class EmbeddedStore:
             self._lock_fd = None
 
 
-def _node_row(book: NodeBook) -> tuple[str, int, str]:
-    return codec.encode_node(book.record), book.blockers & Blocker.CORDONED, book.message
+def _node_row(book: NodeBook) -> str:
+    cordoned = "true" if book.blockers & Blocker.CORDONED else "false"
+    return f"[{codec.encode_node(book.record)},{cordoned},{json.dumps(book.message)}]"
 
 
-def _put(db: sqlite3.Connection, table: str, width: int, rows: list[tuple[Any, ...]]) -> None:
-    if rows:
-        marks = ",".join("?" * width)
-        db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own names
-
-
-def _delete(db: sqlite3.Connection, table: str, column: str, keys: list[str]) -> None:
-    if keys:
-        db.executemany(f"DELETE FROM {table} WHERE {column}=?", [(k,) for k in keys])  # noqa: S608 - our own names
+def _node_of_row(text: str) -> tuple[NodeRecord, bool, str]:
+    node, cordoned, message = json.loads(text)
+    return codec.decode_node(json.dumps(node)), cordoned, message
