@@ -187,20 +187,28 @@ async def test_newer_leases_are_adopted_when_an_older_copy_of_the_store_is_put_b
     await all_comes_back(caller, DEVICES)
 
 
-async def test_lease_newer_than_the_copy_is_adopted_also_when_the_store_has_moved_on_meanwhile(
+async def test_copy_put_back_is_noticed_also_when_the_store_has_moved_on_meanwhile(
     pool: LocalPool, caller: Caller
 ) -> None:
-    """The agent comes back only after others have raised the store's revision above its own."""
-    broker, late = await started(pool, "core-a")
+    """Agents come back only after others have raised the store's revision above theirs.
+
+    The first of them must raise the epoch all the same: else a plain restart would make the
+    broker believe that it had known, and ended, the leases of the second.
+    """
+    broker, first = await started(pool, "core-a")
+    second = pool.region("receiver-a", name="second")
+    second.start()
+    await second.ready()
     assert await broker.stop() == 0
     copy = pool.keep_store("copy")
     broker.start()
     await broker.ready()
-    await caller.agents_are(ALIVE, "core-a")
-    new = {"new": await caller.active(spec(3), "new")}
-    await journalled(caller, new["new"].id)
+    await caller.agents_are(ALIVE, "core-a", "receiver-a")
+    new = {c: await caller.active(spec(3, centers=[c]), c) for c in ("core-a", "receiver-a")}
+    await journalled(caller, *(a.id for a in new.values()))
     mark = (await caller.view()).mark
-    late.kill()
+    first.kill()
+    second.kill()
     assert await broker.stop() == 0
     pool.restore_store(copy)
     broker.start()
@@ -211,8 +219,14 @@ async def test_lease_newer_than_the_copy_is_adopted_also_when_the_store_has_move
     on_other = spec(1, centers=["support-a"])
     while (await caller.view()).mark.revision <= mark.revision + 10:
         await caller.active(on_other)
-    late.start()
+    first.start()
     await caller.agents_are(ALIVE, "core-a")
+    assert (await caller.view()).mark.epoch > mark.epoch
+    assert await broker.stop() == 0
+    broker.start()
+    await broker.ready()
+    second.start()
+    await caller.agents_are(ALIVE, "core-a", "receiver-a", "support-a")
     await check_same(caller, new, adopted=True)
     assert all(a.state in LIVE for a in await caller.all())
     assert await caller.findings() == []

@@ -90,6 +90,7 @@ class AgentService:
         self._jitter = jitter
         self._reports = Reports()
         self._settler = Settler(pool)
+        self._spoken: set[str] = set()  # agents, also forgotten ones, of this process's life
 
     def mark(self) -> Mark:
         """The store's mark now."""
@@ -124,6 +125,7 @@ class AgentService:
         if book is not None:
             _check_successor(book, record)
         self._doubt_continuity(stage, call)
+        self._spoken.add(record.name)
         stage(
             Transaction(
                 state.epoch, agents=(PutAgent(record.name, record, AgentState.RECONCILING),)
@@ -157,11 +159,14 @@ class AgentService:
             )
         if not seen.identity:
             return
+        # An agent that has not spoken to this process cannot have seen what it has committed:
+        # that the revision has passed the agent's meanwhile proves nothing.
+        spoken = call.record.name in self._spoken
+        known_through = state.revision if spoken else state.opened_revision
         went_back = (
             seen.identity == state.identity
             and seen.epoch == state.epoch
-            and seen.revision > state.opened_revision
-            and seen.revision > state.revision
+            and seen.revision > known_through
         )
         foreign = seen.identity != state.identity and seen.epoch >= state.epoch
         if went_back or foreign or seen.epoch > state.epoch:
