@@ -81,7 +81,8 @@ class Broker:
         reader, writer = SpecReader(), SpecWriter()
         auditor = Auditor(pool)
         agents = AgentService(pool, random.SystemRandom().random)
-        ids = AllocationIds(secrets.randbits)
+        # Names need to be unlike each other, not hard to guess.
+        ids = AllocationIds(random.Random(secrets.randbits(64)).getrandbits)  # noqa: S311 - see above
         self._chores = Chores(pool, auditor, monotonic_ms)
         self._server = BrokerServer(
             AgentServicer(agents, pool, reader, writer),

@@ -53,6 +53,7 @@ def _run(settings: config.Config) -> int:
     from computepool_broker.app import Broker  # noqa: PLC0415 - keeps --help fast
 
     # Records live long and make no cycles: collect seldom, and never those from the start.
+    sys.setswitchinterval(0.0005)
     gc.set_threshold(50_000, 50, 100)
 
     async def serve() -> int:

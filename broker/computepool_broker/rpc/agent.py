@@ -74,10 +74,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
                 reason=command.reason,
             )
             if command.action is Action.ADMIT and command.record is not None:
-                allocation, part = command.record
-                line.record.CopyFrom(
-                    to_wire.lease_record(answer.mark, allocation, part, self._writer)
-                )
+                to_wire.fill_record(line.record, answer.mark, *command.record, self._writer)
         return out
 
     async def WatchCommands(

@@ -69,9 +69,9 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
             if left is not None:
                 wait_s = min(wait_s, left * DEADLINE_SHARE)
         allocation, duplicate = await self._service.create(call, wait_s)
-        return wire.CreateAllocationResponse(
-            allocation=self._message(allocation), duplicate=duplicate, ack_level=self._level()
-        )
+        out = wire.CreateAllocationResponse(duplicate=duplicate, ack_level=self._level())
+        self._fill(out.allocation, allocation)
+        return out
 
     async def PreviewAllocation(
         self, request: wire.PreviewAllocationRequest, _: Context
@@ -92,7 +92,9 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
     ) -> wire.GetAllocationResponse:
         """See the contract."""
         found = await self._service.get(from_wire.read_id("id", request.id))
-        return wire.GetAllocationResponse(allocation=self._message(found))
+        out = wire.GetAllocationResponse()
+        self._fill(out.allocation, found)
+        return out
 
     async def ListAllocations(
         self, request: wire.ListAllocationsRequest, _: Context
@@ -101,10 +103,10 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         size, after = from_wire.read_page(request.page_size, request.page_token)
         tenant = from_wire.read_tenant("tenant", request.tenant) if request.tenant else ""
         rows, more = await self._service.page(after, size, tenant, ended=request.include_ended)
-        return wire.ListAllocationsResponse(
-            allocations=[self._message(a) for a in rows],
-            next_page_token=rows[-1].id if more else "",
-        )
+        out = wire.ListAllocationsResponse(next_page_token=rows[-1].id if more else "")
+        for allocation in rows:
+            self._fill(out.allocations.add(), allocation)
+        return out
 
     async def RenewAllocation(
         self, request: wire.RenewAllocationRequest, _: Context
@@ -116,7 +118,9 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         renewed = await self._service.renew(
             from_wire.read_id("id", request.id), limits.text("etag", request.etag, 64), ttl_s
         )
-        return wire.RenewAllocationResponse(allocation=self._message(renewed))
+        out = wire.RenewAllocationResponse()
+        self._fill(out.allocation, renewed)
+        return out
 
     async def ReleaseAllocation(
         self, request: wire.ReleaseAllocationRequest, _: Context
@@ -127,12 +131,14 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
             limits.text("etag", request.etag, 64),
             limits.text("message", request.message),
         )
-        return wire.ReleaseAllocationResponse(allocation=self._message(released))
+        out = wire.ReleaseAllocationResponse()
+        self._fill(out.allocation, released)
+        return out
 
     def _level(self) -> wire.AckLevel:
         return wire.ACK_LEVEL_DURABLE if self._durable() else wire.ACK_LEVEL_COMMITTED
 
-    def _message(self, a: Allocation) -> wire.Allocation:
+    def _fill(self, out: wire.Allocation, a: Allocation) -> None:
         pool = self._pool
         left = pool.ttl.left_ms(a.id, pool.clock.now_ms)
-        return to_wire.allocation(pool.state, a, left, self._writer)
+        to_wire.fill_allocation(out, pool.state, a, left, self._writer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import types_pb2 as types
 from computepool_broker.errors import InvalidArgumentError, UnimplementedOptionError
 from computepool_broker.model.amounts import DEVICE_PREFIX, WHOLE_DEVICE, Resources
@@ -15,7 +16,6 @@ from computepool_broker.model.request import ContactPolicy, PartSpec, Shape, Spe
 from computepool_broker.rpc import limits
 
 if TYPE_CHECKING:
-    from computepool.v1 import allocation_pb2 as wire
     from computepool_broker.model.amounts import Amounts
 
 DEFAULT_TTL_S = 3_600
@@ -28,6 +28,7 @@ DEFAULT_WAIT_MS = 10_000
 MAX_PAGE = 1_000
 DEFAULT_PAGE = 100
 KNOWN_SPECS = 4_096
+RESERVED = wire.WAIT_FOR_RESERVED
 
 
 class SpecReader:
@@ -139,13 +140,12 @@ def read_id(field: str, value: str) -> str:
 
 def read_wait_s(message: wire.CreateAllocationRequest) -> float:
     """How long a create waits for ACTIVE, in seconds; 0 does not wait."""
-    from computepool.v1 import allocation_pb2 as wire  # noqa: PLC0415 - only for its numbers
-
-    if message.wait_for not in (0, wire.WAIT_FOR_RESERVED, wire.WAIT_FOR_ACTIVE):
-        raise InvalidArgumentError("wait_for", f"unknown value {int(message.wait_for)}")
+    wait_for = message.wait_for
     wait_ms = limits.ranged("wait_ms", message.wait_ms, 0, MAX_WAIT_MS)
-    if message.wait_for == wire.WAIT_FOR_RESERVED:
+    if wait_for == RESERVED:
         return 0.0
+    if wait_for not in (wire.WAIT_FOR_UNSPECIFIED, wire.WAIT_FOR_ACTIVE):
+        raise InvalidArgumentError("wait_for", f"unknown value {int(wait_for)}")
     return (wait_ms or DEFAULT_WAIT_MS) / 1000
 
 
