@@ -80,7 +80,7 @@ class Broker:
         )
         reader, writer = SpecReader(), SpecWriter()
         auditor = Auditor(pool)
-        agents = AgentService(pool, random.SystemRandom().random)
+        self._agents = agents = AgentService(pool, random.SystemRandom().random)
         # Names need to be unlike each other, not hard to guess.
         ids = AllocationIds(random.Random(secrets.randbits(64)).getrandbits)  # noqa: S311 - see above
         self._chores = Chores(pool, auditor, monotonic_ms)
@@ -143,6 +143,7 @@ class Broker:
         finally:
             for task in (stop, chores, health):
                 task.cancel()
+            self._agents.hang_up()
             await self._server.stop(0 if self._failed else self._config.stop_grace_s)
 
     async def _follow_health(self) -> None:

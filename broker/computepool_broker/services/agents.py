@@ -91,6 +91,7 @@ class AgentService:
         self._reports = Reports()
         self._settler = Settler(pool)
         self._spoken: set[str] = set()  # agents, also forgotten ones, of this process's life
+        self._hung_up = False
 
     def mark(self) -> Mark:
         """The store's mark now."""
@@ -219,7 +220,9 @@ class AgentService:
         return book
 
     async def rings(self, agent: str, session: int) -> AsyncIterator[int]:
-        """Yields the store's revision whenever the agent should call; ends with the session.
+        """Yields the store's revision whenever the agent should call.
+
+        Ends with the session, or when the broker stops.
 
         Rings no oftener than the agent may report.
 
@@ -230,10 +233,18 @@ class AgentService:
         life = self._pool.life(agent)
         while True:
             await life.bell.wait()
+            if self._hung_up:
+                return
             life.bell.clear()
             self._present(agent, session)
             yield self._pool.state.revision
             await asyncio.sleep(least_gap_ms(len(book.leases)) / 1000)
+
+    def hang_up(self) -> None:
+        """End all doorbells, now and from now on: nothing else would before the agents do."""
+        self._hung_up = True
+        for life in self._pool.lives.values():
+            life.bell.set()
 
     # -- reports ---------------------------------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""SIGTERM while work goes on, and starts that must be refused with a sentence."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from computepool.v1 import inventory_pb2
+from support.load import Load, all_comes_back, check_book, settled
+from support.local_pool import CENTERS, DEVICES
+
+if TYPE_CHECKING:
+    from support.caller import Caller
+    from support.local_pool import LocalPool
+
+pytestmark = pytest.mark.timeout(90)
+
+
+async def test_broker_stops_in_good_order_under_load_and_goes_on_where_it_was(
+    pool: LocalPool, caller: Caller, seed: str
+) -> None:
+    broker, region = pool.broker(stop_grace_s="3"), pool.region()
+    broker.start()
+    await broker.ready()
+    region.start()
+    await region.ready()
+    async with Load(pool.target, seed) as load:
+        await load.progress(grants=20, answers=100)
+        began = time.monotonic()
+        assert await broker.stop(within_s=20) == 0
+        assert time.monotonic() - began < 3 + 5
+        assert "Traceback" not in broker.log
+        broker.start()
+        await broker.ready()
+        await load.progress(grants=20)
+    await caller.agents_are(inventory_pb2.AGENT_STATE_ACTIVE, *CENTERS)
+    await settled(caller)
+    await check_book(caller, load.book)
+    assert await caller.findings() == []
+    await all_comes_back(caller, DEVICES)
+    assert await region.stop() == 0
+    assert "Traceback" not in region.log
+
+
+async def test_open_doorbells_do_not_hold_up_the_stop(pool: LocalPool) -> None:
+    grace_s = 60.0
+    broker, region = pool.broker(stop_grace_s=f"{grace_s:g}"), pool.region()
+    broker.start()
+    await broker.ready()
+    region.start()
+    await region.ready()
+    began = time.monotonic()
+    assert await broker.stop(within_s=grace_s) == 0
+    assert time.monotonic() - began < grace_s / 4
+
+
+async def test_second_broker_on_the_same_store_is_refused(pool: LocalPool, caller: Caller) -> None:
+    first = pool.broker()
+    first.start()
+    await first.ready()
+    second = pool.broker("second", listen="127.0.0.1:0")
+    second.start()
+    assert await second.ended() == 2
+    assert f"{pool.store} is in use by process {first.pid}" in second.log
+    assert "Traceback" not in second.log
+    assert not second.ready_path.exists()
+    assert first.running
+    assert (await caller.view()).allocations == 0
+
+
+async def test_port_that_is_taken_is_named(pool: LocalPool, caller: Caller) -> None:
+    first = pool.broker()
+    first.start()
+    await first.ready()
+    second = pool.broker("second", store=f"embedded:{pool.folder / 'other'}")
+    second.start()
+    assert await second.ended() == 1
+    assert f"cannot listen on {pool.target}" in second.log
+    assert "Traceback" not in second.log
+    assert (await caller.view()).allocations == 0
+
+
+async def test_listening_for_everybody_without_tls_must_be_asked_for(pool: LocalPool) -> None:
+    broker = pool.broker(listen="0.0.0.0:0")
+    broker.start()
+    assert await broker.ended() == 2
+    assert "--insecure" in broker.log
+    assert "Traceback" not in broker.log
