@@ -111,7 +111,8 @@ class Broker:
         finally:
             await self.pool.committer.stop()
             await self._store.close()
-        log.info("stopped", failed=self._failed)
+        committer = self.pool.committer
+        log.info("stopped", failed=self._failed, batches=committer.batches, jobs=committer.jobs)
         return 1 if self._failed else 0
 
     async def _serve(self) -> None:

@@ -66,7 +66,7 @@ class Config:
     audit_interval_s: float = _knob(60.0, "seconds between audits", 1, 86_400)
     tick_ms: int = _knob(250, "milliseconds between looks at deadlines", 10, 10_000)
     gather_ms: float = _knob(
-        3.0, "most milliseconds to gather calls into one commit when many are in flight", 0, 100
+        10.0, "most milliseconds to gather calls into one commit when many are in flight", 0, 100
     )
     stop_grace_s: float = _knob(5.0, "seconds for running calls to end on SIGTERM", 0, 300)
 

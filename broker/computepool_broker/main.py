@@ -15,6 +15,9 @@ from computepool_broker import __version__, config, logs
 from computepool_broker.errors import PoolError
 
 
+SWITCH_INTERVAL_S = 0.0005
+
+
 def parser() -> argparse.ArgumentParser:
     """Every knob as a flag, with its unit and default."""
     out = argparse.ArgumentParser(
@@ -50,10 +53,13 @@ def main() -> None:
 
 
 def _run(settings: config.Config) -> int:
+    # NumPy's linear algebra is not used: without this it starts a thread per core, which spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from computepool_broker.app import Broker  # noqa: PLC0415 - keeps --help fast
 
+    # The ledger's writer must not wait 5 ms for the interpreter's lock after each fsync.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Records live long and make no cycles: collect seldom, and never those from the start.
-    sys.setswitchinterval(0.0005)
     gc.set_threshold(50_000, 50, 100)
 
     async def serve() -> int:

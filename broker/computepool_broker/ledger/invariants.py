@@ -92,6 +92,7 @@ def check_allocation(state: LedgerState, allocation_id: str) -> Iterator[str]:
 
 def check_row(columns: Columns, book: NodeBook) -> Iterator[str]:
     """Invariant 5 for one node."""
+    columns.settle()
     row = book.row
     if row < 0 or columns.books[row] is not book:
         yield "the view has no row for it"

@@ -82,18 +82,35 @@ class Columns:
         self._rank = np.zeros(capacity, dtype=np.int64)
         self._rank_stale = True
         self._spare: list[int] = []
+        self._unsettled: dict[int, NodeBook] = {}
         self._log = np.zeros(LOG_ROWS, dtype=np.int32)
         self.version = 0
 
     # -- following the ledger --------------------------------------------------------------
 
     def update(self, book: NodeBook) -> None:
-        """Rewrite the row of a node from its book."""
+        """Note that a node changed; its row follows when somebody looks (see `settle`).
+
+        What a grant changes is rewritten once for many grants; what a report changes (record,
+        interned tables) at once, since caches are compiled against it.
+        """
         row = book.row
         if row < 0:
             row = self._take_row(book)
         if self.records[row] is not book.record:
             self._write_record(row, book)
+        self._unsettled[row] = book
+        self._log[self.version % LOG_ROWS] = row
+        self.version += 1
+
+    def settle(self) -> None:
+        """Rewrite the amounts of all rows that changed. Before any use of whole columns."""
+        if self._unsettled:
+            for row, book in self._unsettled.items():
+                self._write_amounts(row, book)
+            self._unsettled.clear()
+
+    def _write_amounts(self, row: int, book: NodeBook) -> None:
         capacity, used = book.capacity, book.used
         self.ok[row] = not book.blockers
         self.free_cpu[row] = capacity.get(CPU, 0) - used.get(CPU, 0)
@@ -101,12 +118,9 @@ class Columns:
         self.free_disk[row] = capacity.get(DISK, 0) - used.get(DISK, 0)
         if self.device_keys[row]:
             self._write_devices(row, capacity, used)
-        if self.extras:
-            for name, column in self.extras.items():
-                key = EXTRA_PREFIX + name
-                column[row] = capacity.get(key, 0) - used.get(key, 0)
-        self._log[self.version % LOG_ROWS] = row
-        self.version += 1
+        for name, column in self.extras.items():
+            key = EXTRA_PREFIX + name
+            column[row] = capacity.get(key, 0) - used.get(key, 0)
 
     def remove(self, book: NodeBook) -> None:
         """Clear the row of a node that left the pool."""
@@ -114,6 +128,7 @@ class Columns:
         if row < 0:
             return
         book.row = -1
+        self._unsettled.pop(row, None)
         self.books[row] = None
         self.records[row] = None
         self.live[row] = self.ok[row] = False

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from computepool_broker.model.amounts import add
 from computepool_broker.model.refusal import CenterRefusal, Refusal
 from computepool_broker.placement.filters import (
     CompiledShape,
     center_reason,
     compile_shape,
+    passing,
 )
 from computepool_broker.placement.planner import place_on
 
@@ -42,6 +44,7 @@ def explain(
         placeable: Parts that would fit.
         age_ms: Age of a center's oldest number, in milliseconds.
     """
+    columns.settle()
     columns.rank  # noqa: B018 - settles `layout` before compiling
     compiled = compile_shape(columns, shape)
     found = _first_blocks(columns, compiled)
@@ -92,9 +95,6 @@ def _first_blocks(
 
 def _parts_in(columns: Columns, compiled: CompiledShape, center_id: int, most: int) -> int:
     """How many parts one center alone could take, at most `most`."""
-    from computepool_broker.model.amounts import add  # noqa: PLC0415
-    from computepool_broker.placement.filters import passing  # noqa: PLC0415
-
     rows: NDArray[np.int64] = np.flatnonzero(
         passing(compiled, slice(0, columns.size)) & (columns.center[: columns.size] == center_id)
     )

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from computepool_broker.model.amounts import CPU, WHOLE_DEVICE, shortfall
 from computepool_broker.placement.filters import CompiledShape, passing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from computepool_broker.ledger.state import NodeBook
     from computepool_broker.placement.columns import Columns
 
 FULL_SCORE = 1_000_000
@@ -37,6 +39,7 @@ def keys(
     columns: Columns, compiled: CompiledShape, rows: slice | NDArray[np.int32]
 ) -> NDArray[np.int64]:
     """The key of every row."""
+    columns.settle()
     rank = columns.rank[rows]
     ok = passing(compiled, rows)
     cpu_left = np.minimum(
@@ -55,40 +58,47 @@ def keys(
 
 
 def key_of_row(columns: Columns, compiled: CompiledShape, row: int) -> int:
-    """The key of one row: the same as `keys`, several times faster for a few rows."""
-    part = compiled.shape.part
+    """The key of one row, from its book: the same as `keys`, much faster for a few rows."""
     book = columns.books[row]
     if book is None or book.blockers:
         return 0
     capacity, used = book.capacity, book.used
-    for key, amount in compiled.base:
-        if capacity.get(key, 0) - used.get(key, 0) < amount:
-            return 0
+    if compiled.base and shortfall(compiled.base, capacity, used) is not None:
+        return 0
     if not (
         compiled.center_ok.item(columns.center.item(row))
         and compiled.labels_ok.item(columns.labels.item(row))
     ):
         return 0
-    if compiled.need_milli and not _device_fits(columns, compiled, row):
-        return 0
-    cpu_left = capacity.get("cpu_milli", 0) - used.get("cpu_milli", 0) - part.cpu_milli
-    milli_left = columns.free_milli.item(row) - compiled.need_milli
-    score = (
-        FULL_SCORE
-        - HALF * max(0, min(cpu_left, CPU_REFERENCE_MILLI)) // CPU_REFERENCE_MILLI
-        - HALF * max(0, min(milli_left, DEVICE_REFERENCE_MILLI)) // DEVICE_REFERENCE_MILLI
-    )
+    cpu_left = capacity.get(CPU, 0) - used.get(CPU, 0) - compiled.shape.part.cpu_milli
+    milli_left = 0
+    if compiled.need_milli or columns.device_keys[row]:
+        fits, milli_left = _devices_of_row(columns, compiled, book)
+        if not fits:
+            return 0
+        milli_left -= compiled.need_milli
+    score = FULL_SCORE
+    if cpu_left > 0:
+        score -= HALF * min(cpu_left, CPU_REFERENCE_MILLI) // CPU_REFERENCE_MILLI
+    if milli_left > 0:
+        score -= HALF * min(milli_left, DEVICE_REFERENCE_MILLI) // DEVICE_REFERENCE_MILLI
     return ((score + 1) << RANK_BITS) | (RANK_MASK - columns.rank.item(row))
 
 
-def _device_fits(columns: Columns, compiled: CompiledShape, row: int) -> bool:
-    part = compiled.shape.part
-    for class_id in columns.row_class_ids[row]:
-        if class_id not in compiled.class_ids:
-            continue
-        if part.devices:
-            if columns.free_whole.item(class_id, row) >= part.devices:
-                return True
-        elif columns.best_share.item(class_id, row) >= part.device_milli:
-            return True
-    return False
+def _devices_of_row(columns: Columns, compiled: CompiledShape, book: NodeBook) -> tuple[bool, int]:
+    """Whether the devices suffice, and the thousandths free on all of them."""
+    part, accepted = compiled.shape.part, compiled.class_ids
+    capacity, used = book.capacity, book.used
+    share = part.device_milli or WHOLE_DEVICE
+    free = 0
+    able: dict[int, int] = {}
+    for key, class_id in zip(
+        columns.device_keys[book.row], columns.device_classes[book.row], strict=True
+    ):
+        left = capacity.get(key, 0) - used.get(key, 0)
+        if left > 0:
+            free += left
+            if left >= share and class_id in accepted:
+                able[class_id] = able.get(class_id, 0) + 1
+    need = part.devices or (1 if part.device_milli else 0)
+    return not need or max(able.values(), default=0) >= need, free

@@ -9,8 +9,8 @@ everything that it saw is as durable as promised: reads are jobs too.
 
 Gathering. A commit costs about the same for one job as for fifty, and costs processor time that
 the calls need. So a batch starts at once when nobody else is expected (one caller alone never
-waits), and otherwise gathers until about half of the callers seen lately are in it, for at most
-`gather_s`.
+waits), and otherwise gathers until most of the callers seen lately are in it, as long as more
+keep coming, for at most `gather_s`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,16 @@ MAX_QUEUED = 20_000
 """Jobs waiting; more are refused."""
 MAX_BATCH = 512
 """Jobs run in one go, so that the event loop breathes between batches."""
+CROWD_SHARE = 0.6
+"""Part of the callers seen lately that a batch waits for: the rest are on their way with the
+batch before, or think."""
+CROWD_FADES = 0.9
+FEW = 3
+PROBE_EVERY = 16
+"""Calls that wait before the server are not seen: small batches make a small crowd, and stay
+small. So now and then, unless there are only one or two callers, everybody is waited for."""
+LULL_S = 0.001
+"""When nobody new has come for so long, nobody is waited for."""
 COMMITS_AHEAD = 2
 """Commits under way at once: one on the disk, one planned behind it."""
 
@@ -122,10 +132,19 @@ class Committer:
 
     async def _gather(self) -> None:
         # The crowd is remembered across batches, and fades when the callers are gone.
-        self._crowd = max(self._outstanding, self._crowd * 0.5)
-        self._wanted = min(MAX_BATCH, max(1, int(self._crowd) // 2))
-        if len(self._queue) < self._wanted and not self._stopping:
-            await self._sleep(self._gather_s)
+        self._crowd = max(self._outstanding, self._crowd * CROWD_FADES)
+        self._wanted = max(1, int(self._crowd * CROWD_SHARE))
+        if self._crowd >= FEW and self.batches % PROBE_EVERY == 0:
+            self._wanted = MAX_BATCH
+        now = asyncio.get_running_loop().time
+        began = now()
+        while len(self._queue) < self._wanted and not self._stopping:
+            before, slept = len(self._queue), now()
+            await self._sleep(LULL_S)
+            late = now() - slept > 2 * LULL_S  # the loop was busy: with calls, or their answers
+            if now() - began >= self._gather_s or (len(self._queue) == before and not late):
+                break
+        self._crowd = max(self._crowd, self._outstanding)
 
     async def _sleep(self, timeout_s: float | None) -> None:
         loop = asyncio.get_running_loop()
