@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import psutil
-from computepool.v1 import allocation_pb2, types_pb2
 
 from bench.disk import need_disk
 from bench.output import Output, Row
 from bench.pool import Pool, broker
 from bench.process import LOAD_CORE, cpu_s, pinned, program, running, wait_for_file
+from computepool.v1 import allocation_pb2, types_pb2
 
 INTERVAL_S = 10
 WARM_UP_S = 5.0
@@ -38,8 +38,8 @@ def run(out: Output, folder: Path) -> None:
 
 
 def hold_a_lease(pool: Pool) -> None:
-    """Give the agent something to hold: a tenth of a core, admitted."""
-    part = types_pb2.PartSpec(resources=types_pb2.Resources(cpu_milli=100, memory_mib=64))
+    """Give the agent something to hold, admitted: memory, which a busy machine has too."""
+    part = types_pb2.PartSpec(resources=types_pb2.Resources(memory_mib=64))
     pool.create(
         allocation_pb2.CreateAllocationRequest(
             tenant="bench",

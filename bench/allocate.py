@@ -12,7 +12,7 @@ from bench.h2load import Target
 from bench.output import Output, Row, remark
 from bench.pool import CREATE, Pool, pool, small_request
 from bench.process import BenchError, cpu_s
-from bench.rounds import Plan, Round, alternate, described, median
+from bench.rounds import Plan, Rounds, alternate, described, median
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ class Bench:
         if target is not self._echo:
             self.disk_us.append(median_us(self.folder))
 
-    def measure(self, plan: Plan, check: Any = None) -> tuple[list[Round], dict[str, Any]]:
+    def measure(self, plan: Plan, check: Any = None) -> tuple[Rounds, dict[str, Any]]:
         """Run the rounds; return them and what belongs into the params."""
         self._before, self.batches = self.pool.counters(), []
         start = self._before
@@ -119,7 +119,7 @@ def run(out: Output, folder: Path) -> None:
             emit_rate(out, rounds, params)
 
 
-def emit_rate(out: Output, rounds: list[Round], params: dict[str, Any]) -> None:
+def emit_rate(out: Output, rounds: Rounds, params: dict[str, Any]) -> None:
     """Rows of a busy run: rate, p50, p99, each beside echo's."""
     ours, echo = median(rounds, "rate", "ours"), median(rounds, "rate", "echo")
     out.emit(Row("allocate", "rate", ours, "requests/s", echo, ours / echo, params))

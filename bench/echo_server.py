@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+
 from computepool_broker.rpc.server import bare_server
 
 SERVICE = "computepool.v1.EchoService"

@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 import psutil
-from computepool_broker.model.request import PartSpec, Shape, Spec
-from computepool_broker.placement.planner import MAX_HELD, MAX_SHAPES
 
 from bench.engine_pool import Engine, some_shapes
 from bench.output import Output, Row, remark
 from bench.process import BenchError
+from computepool_broker.model.request import PartSpec, Shape, Spec
+from computepool_broker.placement.planner import MAX_HELD, MAX_SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from collections import deque
 
+from bench.fleet_nodes import DEVICES, FOREIGN_DEVICES, MODELS, ROLES, WHOLE
+from bench.process import BenchError
 from computepool_broker.ledger import lifecycle
 from computepool_broker.ledger.ledger import Ledger
 from computepool_broker.ledger.state import LedgerState
@@ -24,9 +26,6 @@ from computepool_broker.model.records import (
 from computepool_broker.model.request import PartSpec, Shape, Spec
 from computepool_broker.placement.columns import Columns
 from computepool_broker.placement.planner import Planner
-
-from bench.fleet_nodes import DEVICES, FOREIGN_DEVICES, MODELS, ROLES, WHOLE
-from bench.process import BenchError
 
 CENTERS = 35
 DEVICE_MEMORY_MIB = 81_920

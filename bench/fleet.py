@@ -23,10 +23,10 @@ import uuid
 from typing import Any
 
 import grpc
-from computepool.v1 import agent_pb2, types_pb2
-from computepool.v1.agent_pb2_grpc import AgentServiceStub
 
 from bench import fleet_nodes
+from computepool.v1 import agent_pb2, types_pb2
+from computepool.v1.agent_pb2_grpc import AgentServiceStub
 
 CHANGES_A_SECOND = 1000
 CALL_LIMIT_S = 60.0

@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from computepool.v1 import allocation_pb2, inventory_pb2, types_pb2
-from computepool.v1.allocation_pb2_grpc import AllocationServiceStub
-from computepool.v1.inventory_pb2_grpc import InventoryServiceStub
 
 from bench.fleet_nodes import DEVICES
 from bench.output import remark
@@ -31,6 +28,9 @@ from bench.process import (
     running,
     wait_for_file,
 )
+from computepool.v1 import allocation_pb2, inventory_pb2, types_pb2
+from computepool.v1.allocation_pb2_grpc import AllocationServiceStub
+from computepool.v1.inventory_pb2_grpc import InventoryServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -115,6 +115,20 @@ def wait_for_file(path: Path, process: subprocess.Popen[str], log: Path, limit_s
     raise BenchError(f"not ready after {limit_s:g} s, see {log}: {process.args!r}")
 
 
+def machine_busy_s() -> float:
+    """Processor time that the whole machine has spent working so far, in seconds."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def own_busy_s() -> float:
+    """Processor time of this process and of everything that it started, in seconds."""
+    now = os.times()
+    running_now = psutil.Process().children(recursive=True)
+    ended = now.user + now.system + now.children_user + now.children_system
+    return ended + sum(cpu_s(child.pid) for child in running_now)
+
+
 def cpu_s(pid: int) -> float:
     """Processor time that a process has used so far, user and system, in seconds."""
     times = psutil.Process(pid).cpu_times()

@@ -7,11 +7,13 @@ ratio is what counts.
 from __future__ import annotations
 
 import statistics
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.h2load import Load, Target, run_h2load
 from bench.output import remark
+from bench.process import machine_busy_s, own_busy_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +29,19 @@ class Round:
 
     echo: Load
     ours: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """All turns.
+
+    Attributes:
+        turns: In order.
+        others_cpu: Cores that other programs of the machine kept busy meanwhile.
+    """
+
+    turns: list[Round]
+    others_cpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ def alternate(
     folder: Path,
     plan: Plan,
     check: Callable[[Target, int], None],
-) -> list[Round]:
+) -> Rounds:
     """Warm both up, then let them take turns; `check` follows every turn with its requests.
 
     A request count stands in for the time, so that nothing is cut off at the
@@ -71,10 +86,12 @@ def alternate(
         warm = turn(target, max(200, min(WARM_UP_REQUESTS, WARM_UP_REQUESTS * plan.in_flight // 4)))
         counts[target.name] = min(plan.most_requests, max(100, int(warm.rate * plan.seconds)))
     rounds: list[Round] = []
+    machine_s, own_s, start = machine_busy_s(), own_busy_s(), time.monotonic()
     while len(rounds) < plan.rounds or (len(rounds) == plan.rounds and disagree(rounds)):
         first = turn(echo, counts[echo.name])
         rounds.append(Round(first, turn(ours, counts[ours.name])))
-    return rounds
+    others_s = (machine_busy_s() - machine_s) - (own_busy_s() - own_s)
+    return Rounds(rounds, max(0.0, others_s / (time.monotonic() - start)))
 
 
 def disagree(rounds: Sequence[Round]) -> bool:
@@ -83,17 +100,18 @@ def disagree(rounds: Sequence[Round]) -> bool:
     return max(ratios) / min(ratios) > 1 + DISAGREEMENT
 
 
-def median(rounds: Sequence[Round], what: str, of: str) -> float:
+def median(rounds: Rounds, what: str, of: str) -> float:
     """Median over the rounds of one figure (`rate`, `p50_us`, ...) of `echo` or `ours`."""
-    return float(statistics.median(getattr(getattr(one, of), what) for one in rounds))
+    return float(statistics.median(getattr(getattr(one, of), what) for one in rounds.turns))
 
 
-def described(rounds: Sequence[Round], plan: Plan) -> dict[str, Any]:
+def described(rounds: Rounds, plan: Plan) -> dict[str, Any]:
     """What the rounds were, for the params of a row."""
     return {
         "in_flight": plan.in_flight,
         "seconds": plan.seconds,
-        "rounds": [asdict(one) for one in rounds],
-        "rounds_disagree": disagree(rounds),
-        "load_cpu": max(load.load_cpu for one in rounds for load in (one.echo, one.ours)),
+        "rounds": [asdict(one) for one in rounds.turns],
+        "rounds_disagree": disagree(rounds.turns),
+        "load_cpu": max(load.load_cpu for one in rounds.turns for load in (one.echo, one.ours)),
+        "others_cpu": rounds.others_cpu,
     }
