@@ -1,0 +1,107 @@
+"""Where a store keeps its data, for tests that hold of every store: open, look, spoil."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Protocol
+
+from computepool_broker.ledger.state import LedgerState
+from computepool_broker.store import redis_keys
+from computepool_broker.store.embedded import FILE, EmbeddedStore
+from computepool_broker.store.redis import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from computepool_broker.store.base import Store
+    from support.redis_server import RedisServer
+
+
+class StorePlace(Protocol):
+    """One store's data, which outlives the stores opened on it."""
+
+    def store(self) -> Store:
+        """A new store on the same data, not yet open."""
+
+    def content(self) -> object:
+        """Everything that is kept, byte for byte."""
+
+    def overwrite(self, table: str, key: str, record: str) -> None:
+        """Replace one record by hand: of an allocation, a node, or an agent."""
+
+    def make_newer(self) -> None:
+        """Mark the data as written by a newer version."""
+
+    def drop_meta(self, name: str) -> None:
+        """Lose one of the values that say what store it is."""
+
+
+class EmbeddedPlace:
+    """A folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / FILE
+
+    def store(self) -> Store:
+        return EmbeddedStore(self.folder)
+
+    def content(self) -> object:
+        return self.file.read_bytes()
+
+    def overwrite(self, table: str, key: str, record: str) -> None:
+        column = "id" if table == "allocations" else "name"
+        self._execute(f"UPDATE {table} SET record=? WHERE {column}=?", record, key)  # noqa: S608 - own names
+
+    def make_newer(self) -> None:
+        self._execute("PRAGMA user_version=99")
+
+    def drop_meta(self, name: str) -> None:
+        self._execute("DELETE FROM meta WHERE key=?", name)
+
+    def _execute(self, statement: str, *values: str) -> None:
+        with closing(sqlite3.connect(self.file)) as db, db:
+            db.execute(statement, values)
+
+
+class RedisPlace:
+    """A database of a running server."""
+
+    def __init__(self, server: RedisServer, database: int = 0) -> None:
+        self.server = server
+        self.database = database
+
+    def store(self) -> Store:
+        return RedisStore(self.server.url(self.database))
+
+    def content(self) -> object:
+        with self.server.client(self.database) as client:
+            return {key: client.dump(key) for key in sorted(client.keys())}
+
+    def overwrite(self, table: str, key: str, record: str) -> None:
+        with self.server.client(self.database) as client:
+            if table == "nodes":
+                client.hset(redis_keys.node_key(key), "record", record)
+            else:
+                client.hset(f"{redis_keys.PREFIX}:{table}", key, record)
+
+    def make_newer(self) -> None:
+        with self.server.client(self.database) as client:
+            client.hset(redis_keys.META, "schema", "99")
+
+    def drop_meta(self, name: str) -> None:
+        with self.server.client(self.database) as client:
+            client.hdel(redis_keys.META, name)
+
+
+@asynccontextmanager
+async def opened(place: StorePlace) -> AsyncIterator[Store]:
+    """A store on that data for the length of a block, closed in good order."""
+    store = place.store()
+    try:
+        await store.open(LedgerState())
+        yield store
+    finally:
+        await store.close()
