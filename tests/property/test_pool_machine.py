@@ -1,0 +1,346 @@
+"""Any interleaving of grants, reports, refusals, releases, expiry, crashes, lost stores, restored
+backups, silent, restarted and forgotten agents, and lost, doubled and late messages.
+
+A real broker without its wire, and real agents without their waiting, in a world that carries the
+messages and kills what it likes (tests/support/pool_world.py). After every step all invariants are
+recomputed from leases and reports; at the end everybody may speak until nothing changes any more,
+and then ledger and agents must agree exactly and no unit of capacity be missing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import structlog
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from computepool_agents.admission import Refusal
+from computepool_agents.model import ADMITTED, STARTED
+from computepool_broker.errors import (
+    AgentAliveError,
+    LeaseEndedError,
+    NoRoomError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RequestIdReusedError,
+    WarmingUpError,
+)
+from computepool_broker.model.records import AllocationState, PartState
+from computepool_broker.services.allocations import Create
+from support.builders import make_spec
+from support.pool_world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from computepool_broker.model.request import Spec
+    from support.sim_agent import SimAgent
+
+SPECS = (
+    make_spec(gpus=1, cpu=1),
+    make_spec(gpus=2),
+    make_spec(milli=400, ttl_s=60),
+    make_spec(cpu=2, ttl_s=60),
+    make_spec(gpus=1, count=2),
+    make_spec(gpus=1, cpu=1, count=3, stop_after_s=60),
+    make_spec(cpu=1, stop_after_s=30),
+)
+FATES = ("delivered",) * 6 + ("lost", "doubled", "late", "answer_lost", "answer_late")
+SHAPES = ("whole", "whole", "smaller", "sick", "foreign", "gone")
+MOST_ROUNDS = 40
+NAMES = ("a1", "a2", "a3", "a4")
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+        self.world: World | None = None
+        self.known: list[str] = []
+        self.old_journals: dict[str, tuple[Path, int]] = {}
+        self.copies = 0
+
+    @initialize(agents=st.integers(2, 4), devices=st.integers(1, 2), joined=st.booleans())
+    def begin(self, agents: int, devices: int, joined: bool) -> None:
+        self.w = self.world = World(agents, devices)
+        if joined:
+            for name in self.w.agents:
+                self.w.report(name)
+
+    def teardown(self) -> None:
+        if self.world is not None:
+            try:
+                self.come_to_rest()
+            finally:
+                self.world.close()
+        structlog.reset_defaults()
+
+    def agent(self, at: int) -> SimAgent:
+        return list(self.w.agents.values())[at % len(self.w.agents)]
+
+    # -- clients ---------------------------------------------------------------------------
+
+    @rule(spec=st.sampled_from(SPECS), request_id=st.sampled_from(("", "", "r1", "r2", "r3")))
+    def a_client_asks(self, spec: Spec, request_id: str) -> None:
+        self.w.run(self._create(spec, request_id))
+
+    async def _create(self, spec: Spec, request_id: str) -> None:
+        kit, oracle = self.w.kit, self.w.oracle
+        try:
+            made, duplicate = await kit.allocations.create(Create("default", request_id, spec), 0)
+        except (NoRoomError, WarmingUpError, OutcomeUnknownError):
+            return
+        except RequestIdReusedError as error:
+            holder = kit.pool.state.allocations.get(error.metadata["allocation_id"])
+            assert holder is None or holder.spec.shape != spec.shape or holder.spec != spec
+            return
+        assert made.request_id == request_id
+        assert made.spec.shape == spec.shape
+        assert not (duplicate and not request_id)
+        self.known.append(made.id)
+        if made.id in oracle.acked or made.state not in (1, 2):
+            return
+        oracle.acknowledged(made)
+
+    @precondition(lambda self: self.known)
+    @rule(at=st.integers(0, 20))
+    def a_client_releases(self, at: int) -> None:
+        key = self.known[at % len(self.known)]
+
+        async def work() -> None:
+            try:
+                done = await self.w.kit.allocations.release(key, "", "")
+            except (NotFoundError, OutcomeUnknownError):
+                return
+            assert done.state in (AllocationState.RELEASING, AllocationState.ENDED)
+
+        self.w.run(work())
+
+    @precondition(lambda self: self.known)
+    @rule(at=st.integers(0, 20), ttl_s=st.sampled_from((0, 0, 40, 600)))
+    def a_client_renews(self, at: int, ttl_s: int) -> None:
+        key = self.known[at % len(self.known)]
+
+        async def work() -> None:
+            try:
+                renewed = await self.w.kit.allocations.renew(key, "", ttl_s)
+            except (NotFoundError, LeaseEndedError, OutcomeUnknownError):
+                return
+            self.w.oracle.promise(renewed)
+
+        self.w.run(work())
+
+    # -- time and messages -----------------------------------------------------------------
+
+    @rule(ticks=st.integers(1, 3))
+    def time_passes(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.w.tick()
+
+    @rule(at=st.integers(0, 3), fate=st.sampled_from(FATES))
+    def an_agent_reports(self, at: int, fate: str) -> None:
+        self.w.report(self.agent(at).name, fate)
+
+    @rule()
+    def all_agents_report(self) -> None:
+        for name in self.w.agents:
+            self.w.report(name)
+
+    @precondition(lambda self: self.w.late_requests)
+    @rule(at=st.integers(0, 20))
+    def a_late_request_arrives(self, at: int) -> None:
+        self.w.deliver_late_request(at)
+
+    @precondition(lambda self: self.w.late_answers)
+    @rule(at=st.integers(0, 20), twice=st.booleans())
+    def a_late_answer_arrives(self, at: int, twice: bool) -> None:
+        self.w.deliver_late_answer(at, twice=twice)
+
+    # -- agents ----------------------------------------------------------------------------
+
+    @rule(at=st.integers(0, 3), stays_away=st.booleans())
+    def an_agent_dies(self, at: int, stays_away: bool) -> None:
+        agent = self.agent(at)
+        if agent.up:
+            self.w.kill_agent(agent.name)
+            if not stays_away:
+                self.w.start_agent(agent.name)
+        else:
+            self.w.start_agent(agent.name)
+
+    @rule(at=st.integers(0, 3))
+    def an_agent_says_goodbye(self, at: int) -> None:
+        agent = self.agent(at)
+        if agent.up and not agent.busy and agent.talk is not None:
+            self.w.goodbye(agent.name)
+
+    @rule(at=st.integers(0, 3), place=st.integers(0, 1), shape=st.sampled_from(SHAPES))
+    def a_node_changes(self, at: int, place: int, shape: str) -> None:
+        self.w.reshape(self.agent(at).name, place, shape)
+
+    @rule(at=st.integers(0, 3), refuses=st.booleans())
+    def an_engine_refuses(self, at: int, refuses: bool) -> None:
+        self.agent(at).engine.refusal = Refusal("ENGINE", "not now") if refuses else None
+
+    @rule(at=st.integers(0, 3), hangs=st.booleans())
+    def teardowns_hang(self, at: int, hangs: bool) -> None:
+        self.w.hang_teardowns(self.agent(at).name, hangs=hangs)
+
+    @rule(at=st.integers(0, 3))
+    def an_agent_is_forgotten(self, at: int) -> None:
+        async def work() -> None:
+            try:
+                await self.w.kit.inventory.forget(self.agent(at).name)
+            except (AgentAliveError, NotFoundError, OutcomeUnknownError):
+                return
+            self.w.oracle.forgotten(self.agent(at))
+
+        self.w.run(work())
+
+    @rule(at=st.integers(0, 3))
+    def a_journal_is_copied(self, at: int) -> None:
+        agent = self.agent(at)
+        if not agent.up:
+            self.copies += 1
+            copy = self.w.copy_journal(agent.name, self.copies)
+            self.old_journals[agent.name] = (copy, agent.session)
+
+    @precondition(lambda self: self.old_journals)
+    @rule(at=st.integers(0, 3))
+    def an_old_journal_is_used(self, at: int) -> None:
+        names = sorted(self.old_journals)
+        name = names[at % len(names)]
+        copy, session = self.old_journals[name]
+        book = self.w.kit.pool.state.agents.get(name)
+        if book is not None and not self.w.store.hold and session + 1 < book.record.session:
+            del self.old_journals[name]
+            self.w.try_old_journal(name, copy)
+
+    # -- the broker and its disk -----------------------------------------------------------
+
+    @rule()
+    def the_broker_crashes(self) -> None:
+        self.w.restart_broker()
+
+    @rule()
+    def the_disk_hangs(self) -> None:
+        self.w.store.hold = True
+
+    @precondition(lambda self: self.w.store.hold)
+    @rule()
+    def the_disk_goes_on(self) -> None:
+        self.w.let_go()
+
+    @rule(spec=st.sampled_from(SPECS))
+    def the_disk_fails(self, spec: Spec) -> None:
+        self.w.store.fail = True
+        self.w.run(self._create(spec, ""))
+        self.w.restart_broker()
+
+    @rule()
+    def a_backup_is_taken(self) -> None:
+        self.w.take_backup()
+
+    @precondition(lambda self: self.w.backup)
+    @rule()
+    def the_backup_is_restored(self) -> None:
+        self.w.restore_backup()
+
+    @rule(often=st.integers(0, 3))
+    def the_store_is_lost(self, often: int) -> None:
+        if not often:
+            self.w.lose_store()
+
+    @rule(at=st.integers(0, 3), place=st.integers(1, 2), on=st.booleans(), center=st.booleans())
+    def an_operator_cordons(self, at: int, place: int, on: bool, center: bool) -> None:
+        async def work() -> None:
+            agent, inventory = self.agent(at), self.w.kit.inventory
+            try:
+                if center:
+                    await inventory.cordon_center(agent.identity.center, "why", on=on)
+                else:
+                    await inventory.cordon_node(f"{agent.name}-n{place}", "why", on=on)
+            except (NotFoundError, OutcomeUnknownError):
+                return
+
+        self.w.run(work())
+
+    # -- what must be so -------------------------------------------------------------------
+
+    @invariant()
+    def all_holds(self) -> None:
+        if self.world is not None:
+            self.w.oracle.check(self.w.agents.values())
+
+    def come_to_rest(self) -> None:
+        """Everybody is well and speaks until nothing changes; then nothing may be missing."""
+        w = self.w
+        w.let_go()
+        for agent in w.agents.values():
+            agent.engine.refusal = None
+            w.hang_teardowns(agent.name, hangs=False)
+            if not agent.up:
+                w.start_agent(agent.name)
+        self.speak_until_quiet()
+        self.ledger_and_agents_agree()
+        for key, allocation in list(w.kit.pool.state.allocations.items()):
+            if allocation.state in (AllocationState.RESERVED, AllocationState.ACTIVE):
+                self.known = [key]
+                self.a_client_releases(0)
+        self.speak_until_quiet()
+        self.ledger_and_agents_agree()
+        for name, book in w.kit.pool.state.nodes.items():
+            assert book.used == {}, f"{name} still has {book.used}"
+            assert not book.blockers & 8, f"{name} stays suspect"
+        assert all(not agent.book.held for agent in w.agents.values())
+
+    def speak_until_quiet(self) -> None:
+        quiet = 0
+        for _ in range(MOST_ROUNDS):
+            before = self.picture()
+            for name in self.w.agents:
+                self.w.report(name)
+            self.w.oracle.check(self.w.agents.values())
+            quiet = quiet + 1 if self.picture() == before else 0
+            if quiet == 2:
+                return
+        raise AssertionError("ledger and agents do not come to rest")
+
+    def picture(self) -> object:
+        state = self.w.kit.pool.state
+        held = {name: agent.states() for name, agent in self.w.agents.items()}
+        blockers = {name: book.blockers for name, book in state.nodes.items()}
+        return state.revision, state.epoch, held, blockers
+
+    def ledger_and_agents_agree(self) -> None:
+        state = self.w.kit.pool.state
+        for name, agent in self.w.agents.items():
+            want = {}
+            for lease_id, ref in state.agents[name].leases.items():
+                allocation, part = state.part(ref)
+                assert part.state is not PartState.RELEASING, f"{lease_id} never comes back"
+                active = allocation.state is AllocationState.ACTIVE
+                want[lease_id] = STARTED if active else ADMITTED
+            assert agent.states() == want, name
+
+
+settings.register_profile(
+    "pool",
+    max_examples=int(os.environ.get("POOL_MACHINE_EXAMPLES", "60")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+PoolMachine.TestCase.settings = settings.get_profile("pool")
+TestPoolMachine = PoolMachine.TestCase

@@ -1,0 +1,147 @@
+"""A whole broker without its wire: the real pool, writer, services and chores over one store."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING
+
+from computepool_broker.rpc.agent import AgentServicer
+from computepool_broker.rpc.from_wire import SpecReader
+from computepool_broker.rpc.to_wire import SpecWriter
+from computepool_broker.services.agents import AgentService, Mark, Open, Report
+from computepool_broker.services.allocations import AllocationService, Create
+from computepool_broker.services.audit import Auditor
+from computepool_broker.services.chores import Chores
+from computepool_broker.services.committer import Committer
+from computepool_broker.services.ids import AllocationIds
+from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.pool import Pool
+from support.builders import make_agent, make_config, make_node
+from support.memory_store import MemoryStore
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Iterable
+
+    from computepool_broker.config import Config
+    from computepool_broker.ledger.reconcile import Held
+    from computepool_broker.model.records import AgentRecord, Allocation, NodeRecord
+    from computepool_broker.model.request import Spec
+    from computepool_broker.services.agents import Answer
+    from computepool_broker.store.base import Store
+
+
+class BrokerKit:
+    """One life of a broker. Its clock moves only by `tick`."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config | None = None,
+        ids: AllocationIds | None = None,
+        gather_s: float = 0.0,
+    ) -> None:
+        self.store = store
+        self.failures: list[BaseException] = []
+        self.monotonic_ms = 0
+        self.pool = Pool(config or make_config(), 0, lambda: 1_000_000)
+        self.pool.committer = Committer(store, self.pool.on_durable, self.failures.append, gather_s)
+        self.agents = AgentService(self.pool, lambda: 0.5)
+        self.allocations = AllocationService(self.pool, ids or AllocationIds(Random(1).getrandbits))
+        self.inventory = InventoryService(self.pool)
+        self.auditor = Auditor(self.pool)
+        self.chores = Chores(self.pool, self.auditor, lambda: self.monotonic_ms)
+        self.wire = AgentServicer(self.agents, self.pool, SpecReader(), SpecWriter())
+        self._sequences: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Open the store and begin to run jobs, as the daemon does."""
+        await self.store.open(self.pool.state)
+        self.pool.opened()
+        self.pool.committer.start()
+
+    async def stop(self) -> None:
+        """Stop in good order."""
+        await self.pool.committer.stop()
+        await self.store.close()
+
+    def kill(self) -> list[asyncio.Task[None]]:
+        """Die at once: what is not on the disk is lost. Gives what was under way, cancelled."""
+        committer = self.pool.committer
+        tasks = [*committer._finishing]
+        if committer._task is not None:
+            tasks.append(committer._task)
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def tick(self, ms: int = 20_000, times: int = 1) -> None:
+        """Let time pass and do the chores; a tick advances the service clock by 20 s at most."""
+        for _ in range(times):
+            self.monotonic_ms += ms
+            self.pool.clock.tick(self.monotonic_ms)
+            await self.chores._tick()
+
+    # -- short ways to say things ----------------------------------------------------------
+
+    async def create(self, spec: Spec, request_id: str = "", wait_s: float = 0) -> Allocation:
+        """Create an allocation of the default tenant."""
+        made, _ = await self.allocations.create(Create("default", request_id, spec), wait_s)
+        return made
+
+    async def open(self, record: AgentRecord | None = None, seen: Mark | None = None) -> int:
+        """Open an agent's session; gives its number."""
+        agent = record or make_agent()
+        await self.agents.open_session(Open(agent, 1, seen or Mark("", 0, 0), 0))
+        self._sequences[agent.name] = 0
+        return agent.session
+
+    async def report(
+        self,
+        nodes: Iterable[NodeRecord] | None = None,
+        held: Iterable[Held] = (),
+        *,
+        agent: str = "a1",
+        session: int = 1,
+        applied: int | None = None,
+    ) -> Answer:
+        """Deliver a whole report; without `nodes` they are unchanged, without `applied` all is."""
+        sequence = self._sequences[agent] = self._sequences.get(agent, 0) + 1
+        return await self.agents.sync(
+            Report(
+                agent,
+                session,
+                sequence,
+                0,
+                1,
+                self.pool.state.revision if applied is None else applied,
+                list(held),
+                list(nodes or ()),
+                nodes is None,
+            )
+        )
+
+    async def join(self, *nodes: NodeRecord) -> None:
+        """Bring agents into the pool, active, with these nodes; one of 8 devices without any."""
+        by_agent: dict[str, list[NodeRecord]] = {}
+        for node in nodes or (make_node(),):
+            by_agent.setdefault(node.agent, []).append(node)
+        for agent, theirs in by_agent.items():
+            await self.open(make_agent(agent, center=theirs[0].center))
+            await self.report(theirs, agent=agent)
+
+
+@asynccontextmanager
+async def running_broker(
+    *nodes: NodeRecord, store: Store | None = None, config: Config | None = None
+) -> AsyncIterator[BrokerKit]:
+    """A broker that runs on a store in memory, with the agents of these nodes active."""
+    kit = BrokerKit(store or MemoryStore(), config)
+    await kit.start()
+    try:
+        if nodes:
+            await kit.join(*nodes)
+        yield kit
+    finally:
+        await kit.stop()

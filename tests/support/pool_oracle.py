@@ -1,0 +1,224 @@
+"""What must be so in a pool after every step, whatever came before: the machine's memory.
+
+It remembers what was promised to clients (acknowledged grants and their time), what each lease
+was granted by, and which lives of the store are in the history of the present one. From these,
+not from the broker's own reckoning, follows what must still be there.
+
+    history    [(life, revision)]: the commits of that life up to there are in this store
+    excused    allocations that a lost store may have taken with it
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from computepool.v1 import agent_pb2
+from computepool_agents.model import ADMITTED, STARTED
+from computepool_broker.ledger.invariants import check_invariants
+from computepool_broker.model import codec
+from computepool_broker.model.records import (
+    LIVE_STATES,
+    Allocation,
+    AllocationState,
+    EndReason,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from support.broker_kit import BrokerKit
+    from support.memory_store import MemoryDisk
+    from support.sim_agent import SimAgent
+
+FOREVER = 1 << 62
+BEGUN = frozenset({AllocationState.ACTIVE, AllocationState.RELEASING, AllocationState.ENDED})
+
+
+class Watch(NamedTuple):
+    """What a report must lead to: leases that must come back, and that must not."""
+
+    must: frozenset[str]
+    must_not: frozenset[str]
+    first: bool
+
+
+class Oracle:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.life = 0
+        self.losses = 0
+        self.history: list[tuple[int, int]] = []
+        self.granted: dict[str, tuple[int, int]] = {}
+        self.seen_life: dict[str, int] = {}
+        self.promised: dict[str, tuple[int, int]] = {}
+        self.acked: set[str] = set()
+        self.ended: set[str] = set()
+        self.excused: set[str] = set()
+        self.blind: set[str] = set()
+        self.expired: set[str] = set()
+        self._detected = True
+        self._fresh = True
+
+    # -- the store's lives -----------------------------------------------------------------
+
+    def broker_started(self, kit: BrokerKit, disk: MemoryDisk) -> None:
+        """A broker begins on a disk, whose history was told before when it is another one."""
+        self.kit, self.disk = kit, disk
+        if not self.history:
+            self.life += 1
+            self.history = [(self.life, FOREVER)]
+        elif not self._fresh and not self._detected:
+            # Nothing tells this process from one that has always gone on with this disk.
+            self.blind |= {key for key in self.granted if not self._known(key)}
+        self._fresh = False
+        self._opened_epoch = disk.epoch
+        for key, (_, ttl_ms) in self.promised.items():
+            self.promised[key] = (ttl_ms, ttl_ms)
+
+    def history_through(self, revision: int) -> list[tuple[int, int]]:
+        """The history of a copy of the disk taken now."""
+        return [(life, min(end, revision)) for life, end in self.history]
+
+    def store_lost(
+        self, history: Iterable[tuple[int, int]], backup: MemoryDisk | None = None
+    ) -> None:
+        """The next broker begins on an empty disk, or on a copy with this history."""
+        self.losses += 1
+        self.life += 1
+        self.history = [*history, (self.life, FOREVER)]
+        left = backup.tables().allocations if backup else []
+        there = {a.id for a in left}
+        self.excused = (self.excused | self.acked) - there
+        self.ended = {a.id for a in left if a.state is AllocationState.ENDED}
+        self._detected, self._fresh = False, True
+
+    def _known(self, lease_id: str) -> bool:
+        life, revision = self.granted[lease_id]
+        return any(life == one and revision <= end for one, end in self.history)
+
+    # -- agents ----------------------------------------------------------------------------
+
+    def opened(self, agent: SimAgent) -> None:
+        """It did. Whoever has seen what this store lacks has made it raise its epoch."""
+        state = self.kit.pool.state
+        seen_life = self.seen_life.get(agent.name)
+        strange = seen_life is not None and all(seen_life != life for life, _ in self.history)
+        if strange and not self._detected and agent.book.seen is not None:
+            ahead = agent.book.seen.revision > state.opened_revision
+            if ahead or agent.book.seen.identity != state.identity:
+                assert state.epoch > self._opened_epoch, "a store that went back was believed"
+        if state.epoch > self._opened_epoch:
+            self._detected = True
+        assert self.disk.epoch == state.epoch
+
+    def reporting(self, agent: SimAgent) -> Watch:
+        """What the report that is about to be delivered must lead to."""
+        state = self.kit.pool.state
+        life = self.kit.pool.life(agent.name)
+        here = {node.name for node in agent.engine.measured}
+        must, must_not = set(), set()
+        for lease_id, held in agent.book.held.items():
+            if held.state not in (ADMITTED, STARTED) or held.record.node not in here:
+                continue
+            if held.record.allocation_id in state.allocations or lease_id in self.blind:
+                continue
+            if not self._known(lease_id):
+                must.add(lease_id)
+            elif not self.losses:
+                must_not.add(lease_id)
+        return Watch(frozenset(must), frozenset(must_not), first=not life.reconciled)
+
+    def reported(self, agent: SimAgent, watch: Watch, answer: agent_pb2.SyncResponse) -> None:
+        """The answer to it has come."""
+        if answer.want_full or not watch.first:
+            return
+        leases = self.kit.pool.state.agents[agent.name].leases
+        assert watch.must <= leases.keys(), f"lost: {watch.must - leases.keys()}"
+        assert not watch.must_not & leases.keys(), f"resurrected: {watch.must_not & leases.keys()}"
+
+    def answered(self, answer: agent_pb2.SyncResponse) -> None:
+        """An agent is told only what is on the disk."""
+        assert answer.mark.revision <= self.disk.revision
+        durable = self.durable()
+        for command in answer.commands:
+            if command.action == agent_pb2.LEASE_ACTION_ADMIT:
+                record = command.record
+                there = {p.lease_id(a.id) for a in durable.values() for p in a.parts}
+                assert record.lease_id in there, f"{record.lease_id} is not durable"
+            elif command.action == agent_pb2.LEASE_ACTION_START:
+                allocation = durable[command.lease_id.partition(".")[0]]
+                assert allocation.state in BEGUN, f"{command.lease_id} starts too early"
+
+    def applied(self, agent: SimAgent, answer: agent_pb2.SyncResponse) -> None:
+        """The agent has applied it, or not: by its own book."""
+        for command in answer.commands:
+            held = agent.book.held.get(command.lease_id)
+            admit = command.action == agent_pb2.LEASE_ACTION_ADMIT
+            if admit and held is not None and held.record.mark == command.record.mark:
+                self.granted[command.lease_id] = (self.life, command.record.mark.revision)
+        seen = agent.book.seen
+        if seen is not None and seen.message() == answer.mark:
+            self.seen_life[agent.name] = self.life
+
+    def forgotten(self, agent: SimAgent) -> None:
+        """An operator has struck it off; the ledger knows of nothing there."""
+        assert agent.name not in self.kit.pool.state.agents
+
+    # -- clients ---------------------------------------------------------------------------
+
+    def durable(self) -> dict[str, Allocation]:
+        """All allocations on the disk."""
+        return {a.id: a for a in self.disk.tables().allocations}
+
+    def acknowledged(self, made: Allocation) -> None:
+        """A client was told of a grant."""
+        assert made.id in self.disk.allocations, f"{made.id} was told and is not durable"
+        self.acked.add(made.id)
+        self.excused.discard(made.id)
+        self.promise(made)
+
+    def promise(self, made: Allocation, ttl_s: int = 0) -> None:
+        """A client was told that it has its whole TTL from now."""
+        ttl_ms = (ttl_s or made.spec.ttl_s) * 1000
+        self.promised[made.id] = (self.kit.pool.clock.now_ms + ttl_ms, ttl_ms)
+
+    # -- after each step -------------------------------------------------------------------
+
+    def check(self, agents: Iterable[SimAgent]) -> None:
+        """Everything that must hold now."""
+        state = self.kit.pool.state
+        assert check_invariants(state, self.kit.pool.columns) == []
+        self._check_presence()
+        self._check_ends()
+        bound: dict[tuple[str, str], str] = {}
+        for a in state.allocations.values():
+            if a.request_id and a.state in LIVE_STATES and not a.flags:
+                other = bound.setdefault((a.tenant, a.request_id), a.id)
+                assert other == a.id, f"{a.id} and {other} live with {a.request_id!r}"
+        for agent in agents:
+            for device, milli in agent.started_milli().items():
+                assert milli <= 1000, f"{device} runs {milli}/1000"
+
+    def _check_presence(self) -> None:
+        there = self.kit.pool.state.allocations
+        durable = self.disk.allocations
+        for key in self.acked - self.excused:
+            if key in durable:
+                if codec.Decoder().allocation(durable[key]).state is AllocationState.ENDED:
+                    self.ended.add(key)
+                else:
+                    self.ended.discard(key)
+            else:
+                assert key in self.ended, f"{key} was acknowledged and is gone"
+                assert key not in there, f"{key} is shown and not on the disk"
+
+    def _check_ends(self) -> None:
+        now = self.kit.pool.clock.now_ms
+        for a in self.kit.pool.state.allocations.values():
+            over = a.state in (AllocationState.RELEASING, AllocationState.ENDED)
+            assert over == (a.end_reason is not EndReason.NONE), a
+            until, _ = self.promised.get(a.id, (0, 0))
+            if a.end_reason is EndReason.EXPIRED and a.id not in self.ended and a.id in self.acked:
+                assert now >= until or a.id in self.expired, f"{a.id} expired too early"
+                self.expired.add(a.id)
