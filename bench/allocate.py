@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NODES, AGENTS = 10_000, 10
-BUSY = Plan(in_flight=64, seconds=3.0)
-ALONE = Plan(in_flight=1, seconds=2.5, most_requests=10_000)
+BUSY = Plan(in_flight=64, seconds=1.6)
+ALONE = Plan(in_flight=1, seconds=1.6, most_requests=8_000)
 RATE_TARGET = 0.8
 OWN_TIME_MS = 0.45
 
