@@ -50,6 +50,7 @@ def spec(
     devices: int = 1,
     *,
     cpu_milli: int = 1_000,
+    memory_mib: int = 64,
     count: int = 1,
     ttl_s: int = 600,
     centers: Iterable[str] = (),
@@ -57,7 +58,7 @@ def spec(
 ) -> types_pb2.AllocationSpec:
     """What is asked for, in one line."""
     part = types_pb2.PartSpec(
-        resources=types_pb2.Resources(cpu_milli=cpu_milli, memory_mib=64), devices=devices
+        resources=types_pb2.Resources(cpu_milli=cpu_milli, memory_mib=memory_mib), devices=devices
     )
     contact = None
     if stop_after_s:
