@@ -6,7 +6,7 @@ import statistics
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bench.disk import median_us, need_disk
+from bench.disk import measure_us, need_disk
 from bench.echo import EchoCounter, echo_target
 from bench.h2load import Target
 from bench.output import Output, Row, remark
@@ -37,7 +37,7 @@ class Bench:
         self._before = pool.counters()
         self.agents_answer = False
         self.batches: list[float] = []
-        self.disk_us: list[float] = []
+        self.disk_us: list[dict[str, float]] = []
 
     def check(self, target: Target, requests: int) -> None:
         """Compare a turn's requests with the server's own counters.
@@ -64,7 +64,7 @@ class Bench:
         """As `check`, and time the disk after each turn of ours."""
         self.check(target, requests)
         if target is not self._echo:
-            self.disk_us.append(median_us(self.folder))
+            self.disk_us.append(measure_us(self.folder))
 
     def measure(self, plan: Plan, check: Any = None) -> tuple[Rounds, dict[str, Any]]:
         """Run the rounds; return them and what belongs into the params."""
@@ -136,14 +136,19 @@ def run_alone(out: Output, folder: Path) -> None:
         both.pool.fleet("quiet")
         rounds, params = both.measure(ALONE, both.check_and_sync)
         ours, echo = (median(rounds, "p50_us", name) / 1000 for name in ("ours", "echo"))
-        disk = statistics.median(both.disk_us) / 1000
+        disks = {
+            way: statistics.median(each[way] for each in both.disk_us) / 1000
+            for way in both.disk_us[0]
+        }
+        # The cheaper way of writing is the harder comparison.
+        disk = min(disks.values())
         limit = echo + disk + OWN_TIME_MS
         params |= {
             **sizes,
             "load": "quiet",
             "target": "ratio <= 1",
             "echo_p50_ms": echo,
-            "fdatasync_p50_ms": disk,
+            "fdatasync_p50_ms": disks,
             "allowed_ms": OWN_TIME_MS,
             "own_ms": ours - echo - disk,
         }

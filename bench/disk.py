@@ -1,21 +1,25 @@
-"""How long the disk itself takes to make a small write durable."""
+"""How long the disk itself takes to make a small write durable.
+
+Run as a program: `python -m bench.disk FOLDER` prints both medians as JSON.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from bench.output import file_system
-from bench.process import BenchError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from bench.process import SERVER_CORE, BenchError, pinned
 
 BLOCK = b"\x5a" * 4096
-IN_MEMORY = {"tmpfs", "ramfs", "overlay-tmpfs"}
+ROUNDS = 300
+IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 def need_disk(folder: Path) -> str:
@@ -31,19 +35,44 @@ def need_disk(folder: Path) -> str:
     return kind
 
 
-def fdatasync_us(folder: Path, rounds: int = 500) -> list[float]:
-    """Sorted microseconds of `rounds` times: append 4 KiB to a file, fdatasync."""
+def fdatasync_us(folder: Path, *, append: bool) -> float:
+    """Median microseconds of: write 4 KiB to a file, fdatasync.
+
+    Args:
+        folder: Where the file is made and deleted again.
+        append: Whether each write makes the file longer, which the file system
+            has to journal, or goes over blocks that are there already.
+    """
     took = []
     with tempfile.NamedTemporaryFile(dir=folder, buffering=0) as file:
         handle = file.fileno()
-        for _ in range(rounds):
+        if not append:
+            os.write(handle, BLOCK * ROUNDS)
+            os.fsync(handle)
+            os.lseek(handle, 0, os.SEEK_SET)
+        for _ in range(ROUNDS):
             start = time.perf_counter()
             os.write(handle, BLOCK)
             os.fdatasync(handle)
             took.append((time.perf_counter() - start) * 1e6)
-    return sorted(took)
+    return statistics.median(took)
 
 
-def median_us(folder: Path) -> float:
-    """Median of `fdatasync_us`."""
-    return statistics.median(fdatasync_us(folder))
+def measure_us(folder: Path) -> dict[str, float]:
+    """Both medians, measured on the server's core as the server would be, in microseconds."""
+    command = pinned(SERVER_CORE, [sys.executable, "-m", "bench.disk", str(folder)])
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    answer: dict[str, float] = json.loads(done.stdout)
+    return answer
+
+
+if __name__ == "__main__":
+    here = Path(sys.argv[1])
+    print(
+        json.dumps(
+            {
+                "append": fdatasync_us(here, append=True),
+                "overwrite": fdatasync_us(here, append=False),
+            }
+        )
+    )
