@@ -234,15 +234,34 @@ async def all_comes_back(caller: Caller, devices: int, within_s: float = 20.0) -
     for allocation in await caller.all(ended=False):
         await caller.release(allocation.id)
 
-    async def nothing_granted() -> bool:
-        view = await caller.view()
-        centers = [center for region in view.regions for center in region.centers]
-        amounts = [c.cpu_milli for c in centers] + [c.memory_mib for c in centers]
-        models = [model.devices for center in centers for model in center.models]
-        return (
-            view.allocations == 0
-            and all(a.granted == 0 for a in (*amounts, *models))
-            and sum(m.schedulable for m in models) == 1_000 * devices
-        )
+    missing = ["not looked yet"]
 
-    await eventually(nothing_granted, "all capacity is back", within_s)
+    async def nothing_is_missing() -> bool:
+        missing[:] = await _not_back(caller, devices)
+        return not missing
+
+    try:
+        await eventually(nothing_is_missing, "all capacity is back", within_s)
+    except AssertionError as error:
+        error.add_note("\n".join(missing))
+        raise
+
+
+async def _not_back(caller: Caller, devices: int) -> list[str]:
+    view = await caller.view()
+    nodes = await caller.nodes()
+    free = sum(
+        model.devices.schedulable
+        for region in view.regions
+        for center in region.centers
+        for model in center.models
+    )
+    out = [f"{view.allocations} live allocations"] if view.allocations else []
+    out += [f"{free} milli free, not {1_000 * devices}"] if free != 1_000 * devices else []
+    for node in nodes.values():
+        granted = [d.device.id for d in node.devices if d.granted_milli]
+        if granted or node.granted.cpu_milli or node.granted.memory_mib or node.leases:
+            out.append(f"{node.name} still has {granted} {node.granted} {node.leases} leases")
+        if node.blockers:
+            out.append(f"{node.name} is blocked: {node.blockers}")
+    return out
