@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+
 from computepool_agents.agent import Agent, Wiring
 from computepool_agents.backends.base import BackendError
 from computepool_agents.clock import BootClock

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import grpc.aio
+
 from computepool.v1 import agent_pb2, agent_pb2_grpc, types_pb2
 from fakes.scripted_services import Failure
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+
 from computepool.v1 import types_pb2
 from computepool_agents.link import RejectedError
 from computepool_agents.model import Amounts

@@ -7,6 +7,7 @@ catalogue of accelerators: this test is where the two meet.
 from __future__ import annotations
 
 import pytest
+
 from computepool_agents.scenario import CenterPlan, Scenario, default_path, load
 from computepool_broker.model.accelerators import GFLOPS_PER_P, catalogue
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+
 from computepool_agents import scenario as scenario_module
 from computepool_agents.scenario import (
     ScenarioError,
