@@ -176,8 +176,12 @@ class LedgerState:
         return allocation, allocation.parts[ref.position]
 
     def known_through(self, epoch: int) -> int:
-        """The last revision of `epoch` that this store surely knows."""
-        return self.epochs.get(epoch, self.opened_revision if epoch == self.epoch else 0)
+        """The last revision of `epoch` that this store surely knows.
+
+        All of the present epoch: whoever has seen commits of it that are not this store's makes
+        it begin another before anything is asked (services/agents.py).
+        """
+        return self.epochs.get(epoch, self.revision if epoch == self.epoch else 0)
 
     # -- changing --------------------------------------------------------------------------
 

@@ -275,6 +275,7 @@ class AgentService:
         held = {h.lease_id: h for h in report.held}
         if not report.nodes_unchanged:
             self._take_nodes(stage, book, report)
+        self._settler.clear_suspects(stage, life)
         want_full = self._settler.settle(stage, report.agent, held, report.applied_revision)
         life.heard_ms = pool.clock.now_ms
         life.observed_ms = pool.clock.now_ms - report.oldest_ms
@@ -304,9 +305,8 @@ class AgentService:
                     metadata={"node": record.name, "agent": owner.record.agent},
                 )
         changes = reconcile.node_changes(state, book, report.nodes)
-        suspects = self._settler.cleared(report.nodes)
-        if changes or suspects:
-            stage(Transaction(state.epoch, nodes=changes, blockers=suspects))
+        if changes:
+            stage(Transaction(state.epoch, nodes=changes))
 
     def _activate(self, stage: Stage, book: AgentBook, life: AgentLife) -> None:
         life.reconciled = True

@@ -45,6 +45,7 @@ class AgentLife:
             one before.
         applied_revision: As in the last complete report.
         answered_revision: The ledger's revision that it was last answered at.
+        suspects: Nodes where it refused a lease, until its next complete report.
         bell: Set when the agent should call.
     """
 
@@ -59,6 +60,7 @@ class AgentLife:
     answered_revision: int = 0
     refusals: int = 0
     last_refusal: str = ""
+    suspects: set[str] = field(default_factory=set)
     bell: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -23,12 +23,11 @@ from computepool_broker.model.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from computepool_broker.ledger.state import AgentBook, LeaseRef
     from computepool_broker.ledger.transaction import Outcome
-    from computepool_broker.model.records import NodeRecord
-    from computepool_broker.services.pool import Pool
+    from computepool_broker.services.pool import AgentLife, Pool
 
     Stage = Callable[[Transaction], Outcome]
 
@@ -65,14 +64,15 @@ class Settler:
             stage(Transaction(self._pool.state.epoch, nodes=emptied))
         return want_full
 
-    def cleared(self, nodes: Sequence[NodeRecord]) -> tuple[SetBlockers, ...]:
-        """Nodes that a newer full report clears of suspicion."""
-        books = self._pool.state.nodes
-        return tuple(
-            SetBlockers(node.name, 0, Blocker.SUSPECT)
-            for node in nodes
-            if (book := books.get(node.name)) is not None and book.blockers & Blocker.SUSPECT
-        )
+    def clear_suspects(self, stage: Stage, life: AgentLife) -> None:
+        """A complete report clears its agent's nodes of the suspicion that came before it.
+
+        Also one that says that the nodes are unchanged: their numbers were looked at anew.
+        """
+        if life.suspects:
+            cleared = tuple(SetBlockers(node, 0, Blocker.SUSPECT) for node in life.suspects)
+            stage(Transaction(self._pool.state.epoch, blockers=cleared))
+            life.suspects.clear()
 
     def _tear_down(
         self, stage: Stage, book: AgentBook, held: Mapping[str, Held], applied_revision: int
@@ -130,6 +130,7 @@ class Settler:
         life = pool.life(agent)
         life.refusals += 1
         life.last_refusal = lease.reason
+        life.suspects.add(part.node)
         log.info("lease_refused", agent=agent, lease=lease.lease_id, reason=lease.reason)
         stage(Transaction(state.epoch, blockers=(SetBlockers(part.node, Blocker.SUSPECT),)))
         again = (
