@@ -95,6 +95,13 @@ class PoolMachine(RuleBasedStateMachine):
     def a_client_asks(self, spec: Spec, request_id: str) -> None:
         self.w.run(self._create(spec, request_id))
 
+    @rule(specs=st.lists(st.sampled_from(SPECS), min_size=1, max_size=4), rounds=st.integers(1, 3))
+    def the_pool_is_at_work(self, specs: list[Spec], rounds: int) -> None:
+        for spec in specs:
+            self.w.run(self._create(spec, ""))
+        for _ in range(rounds):
+            self.all_agents_report()
+
     async def _create(self, spec: Spec, request_id: str) -> None:
         kit, oracle = self.w.kit, self.w.oracle
         try:
@@ -189,9 +196,11 @@ class PoolMachine(RuleBasedStateMachine):
     def a_node_changes(self, at: int, place: int, shape: str) -> None:
         self.w.reshape(self.agent(at).name, place, shape)
 
-    @rule(at=st.integers(0, 3), refuses=st.booleans())
-    def an_engine_refuses(self, at: int, refuses: bool) -> None:
+    @rule(at=st.integers(0, 3), refuses=st.booleans(), spec=st.sampled_from(SPECS))
+    def an_engine_refuses(self, at: int, refuses: bool, spec: Spec) -> None:
         self.agent(at).engine.refusal = Refusal("ENGINE", "not now") if refuses else None
+        self.a_client_asks(spec, "")
+        self.w.report(self.agent(at).name)
 
     @rule(at=st.integers(0, 3), hangs=st.booleans())
     def teardowns_hang(self, at: int, hangs: bool) -> None:
@@ -326,6 +335,7 @@ class PoolMachine(RuleBasedStateMachine):
     def ledger_and_agents_agree(self) -> None:
         state = self.w.kit.pool.state
         for name, agent in self.w.agents.items():
+            self.view_is_what_was_measured(name, agent)
             want = {}
             for lease_id, ref in state.agents[name].leases.items():
                 allocation, part = state.part(ref)
@@ -333,6 +343,20 @@ class PoolMachine(RuleBasedStateMachine):
                 active = allocation.state is AllocationState.ACTIVE
                 want[lease_id] = STARTED if active else ADMITTED
             assert agent.states() == want, name
+
+    def view_is_what_was_measured(self, name: str, agent: SimAgent) -> None:
+        books = self.w.kit.pool.state.nodes
+        measured = {node.name: node for node in agent.engine.measured}
+        there = {n for n in self.w.kit.pool.state.agents[name].nodes if not books[n].record.gone}
+        assert there == measured.keys()
+        for node in measured.values():
+            record = books[node.name].record
+            assert record.total.cpu_milli == node.total.cpu_milli, node.name
+            assert record.foreign.cpu_milli == node.foreign.cpu_milli, node.name
+            want = {(d.id, d.healthy, d.foreign_milli) for d in node.devices}
+            shown = {(d.id, d.healthy, d.foreign_milli) for d in record.devices}
+            ghosts = {d for d in shown - want if not d[1]}
+            assert shown - ghosts == want, node.name
 
 
 settings.register_profile(
