@@ -18,7 +18,7 @@ import os
 import secrets
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from computepool_broker.errors import OutcomeUnknownError, StoreRefusedError
 from computepool_broker.ledger.ledger import Ledger
@@ -52,6 +52,8 @@ WRITE = "INSERT INTO inbox VALUES (?, ?)"
 """A whole commit in one statement. Each statement that sqlite3 runs gives up the interpreter's
 lock and must win it back from the event loop; row by row that took most of a commit's time."""
 
+FAILED = "the store has failed; retry with the same request_id"
+
 
 class EmbeddedStore:
     """See the module. One event loop, one broker per folder."""
@@ -78,12 +80,17 @@ class EmbeddedStore:
     async def open(self, state: LedgerState) -> None:
         """See Store.open."""
         self._ledger = Ledger(state)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open, state)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self._open, state)
+        except BaseException:
+            await loop.run_in_executor(self._thread, self._close)
+            raise
 
     def stage(self, tx: Transaction) -> Outcome:
         """See Store.stage: here it is final at once, only not yet durable."""
         if self._broken is not None:
-            raise OutcomeUnknownError("the store has failed; retry with the same request_id")
+            raise OutcomeUnknownError(FAILED)
         before = self.state.revision
         outcome = self._ledger.apply(tx)
         if isinstance(outcome, Committed) and outcome.revision > before:
@@ -97,11 +104,16 @@ class EmbeddedStore:
             if self._last is not None and not self._last.done():
                 return asyncio.shield(self._last)
             done: asyncio.Future[None] = loop.create_future()
-            done.set_result(None)
+            if self._broken is None:
+                done.set_result(None)
+            else:
+                # Whoever has read the tables has seen what may never have become durable.
+                done.set_exception(OutcomeUnknownError(FAILED))
             return done
         self._written = self.state.revision
         self._last = loop.run_in_executor(self._thread, self._write, *self._encoded())
-        return self._last
+        # Whoever stops waiting must not cancel a write that others are planned on.
+        return asyncio.shield(self._last)
 
     async def close(self) -> None:
         """See Store.close."""
@@ -143,7 +155,7 @@ class EmbeddedStore:
 
     def _write(self, puts: str, drops: str) -> None:
         if self._broken is not None:
-            raise OutcomeUnknownError("the store has failed; retry with the same request_id")
+            raise OutcomeUnknownError(FAILED)
         try:
             self._connection().execute(WRITE, (puts, drops))
         except (sqlite3.Error, OSError) as error:
@@ -171,9 +183,10 @@ class EmbeddedStore:
                 f"{path} is damaged or no store of ours ({error}). Move it away, or restore a "
                 "backup: leases come back from the agents' journals."
             ) from error
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreRefusedError(
-                f"{path} holds a record that cannot be read: {error}"
+                f"{path} is damaged: a record cannot be read ({error!r}). Move it away, or restore "
+                "a backup: leases come back from the agents' journals."
             ) from error
 
     def _lock(self) -> None:
@@ -231,10 +244,13 @@ class EmbeddedStore:
             )
             return (text for (text,) in found)
 
-        meta = {
-            key: json.loads(db.execute(READ_ONE, (META + key,)).fetchone()[0])[0]
-            for key in ("identity", "epoch", "revision", "epochs")
-        }
+        def mark(key: str) -> Any:
+            found = db.execute(READ_ONE, (META + key,)).fetchone()
+            if found is None:
+                raise KeyError(META + key)
+            return json.loads(found[0])[0]
+
+        meta = {key: mark(key) for key in ("identity", "epoch", "revision", "epochs")}
         decoder = codec.Decoder()
         return Tables(
             identity=meta["identity"],
