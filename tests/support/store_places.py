@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from computepool_broker.ledger.state import LedgerState
 from computepool_broker.store import redis_keys
-from computepool_broker.store.embedded import FILE, EmbeddedStore
+from computepool_broker.store.embedded import AGENT, ALLOCATION, FILE, META, NODE, EmbeddedStore
 from computepool_broker.store.redis import RedisStore
 
 if TYPE_CHECKING:
@@ -52,18 +52,20 @@ class EmbeddedPlace:
         return self.file.read_bytes()
 
     def overwrite(self, table: str, key: str, record: str) -> None:
-        column = "id" if table == "allocations" else "name"
-        self._execute(f"UPDATE {table} SET record=? WHERE {column}=?", record, key)  # noqa: S608 - own names
+        prefix = {"allocations": ALLOCATION, "nodes": NODE, "agents": AGENT}[table]
+        text = f'[{record},false,""]' if table == "nodes" else record
+        self._execute("UPDATE records SET value=? WHERE key=?", text, prefix + key)
 
     def make_newer(self) -> None:
         self._execute("PRAGMA user_version=99")
 
     def drop_meta(self, name: str) -> None:
-        self._execute("DELETE FROM meta WHERE key=?", name)
+        self._execute("DELETE FROM records WHERE key=?", META + name)
 
     def _execute(self, statement: str, *values: str) -> None:
         with closing(sqlite3.connect(self.file)) as db, db:
-            db.execute(statement, values)
+            changed = db.execute(statement, values).rowcount
+            assert changed or not values, "nothing was there to be spoilt"
 
 
 class RedisPlace:
@@ -84,8 +86,12 @@ class RedisPlace:
         with self.server.client(self.database) as client:
             if table == "nodes":
                 client.hset(redis_keys.node_key(key), "record", record)
-            else:
-                client.hset(f"{redis_keys.PREFIX}:{table}", key, record)
+                return
+            table_key = f"{redis_keys.PREFIX}:{table}"
+            old = client.hget(table_key, key)
+            assert isinstance(old, bytes), "nothing was there to be spoilt"
+            before = old.decode().partition(" ")[0] + " " if table == "allocations" else ""
+            client.hset(table_key, key, before + record)
 
     def make_newer(self) -> None:
         with self.server.client(self.database) as client:

@@ -196,10 +196,10 @@ class RedisStore:
     def _parse(self, raw: RawTables, identity: str) -> Kept:
         try:
             return parse(raw, identity)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StoreRefusedError(
-                f"{self._address} is damaged ({error}). Restore a backup, or use another database "
-                "number: leases come back from the agents' journals."
+                f"{self._address} is damaged ({error!r}). Restore a backup, or use another "
+                "database number: leases come back from the agents' journals."
             ) from error
 
     async def _take_over(self, client: RedisClient, seen: tuple[str, str], identity: str) -> bool:

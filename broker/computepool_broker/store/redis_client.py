@@ -229,12 +229,17 @@ def opening(address: Address) -> Iterator[None]:
     except errors.NoPermissionError as error:
         raise StoreRefusedError(
             f"{address} does not permit what the store needs ({error}): give the user "
-            "~{computepool}* +@read +@write +@scripting +info +config|get"
+            "~{computepool}* +@read +@write +@scripting +@connection +info +config|get"
         ) from error
     except errors.BusyLoadingError as error:
         raise ConnectionError(f"{address} is still loading its data; start again then") from error
     except (errors.ConnectionError, errors.TimeoutError, OSError) as error:
         raise ConnectionError(f"{address} cannot be reached: {error}") from error
+    except UnicodeDecodeError as error:
+        raise StoreRefusedError(
+            f"{address} holds under {keys.PREFIX} what is no text ({error}): none of ours. Use "
+            "another database number, or delete it"
+        ) from error
     except errors.RedisError as error:
         raise StoreRefusedError(
             f"{address} cannot hold the store: {error}. Use another database number, or delete the "

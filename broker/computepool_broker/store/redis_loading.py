@@ -100,7 +100,10 @@ def _field(node: str, row: Mapping[str, str], field: str) -> str:
 
 def _allocation(decoder: codec.Decoder, key: str, text: str) -> Allocation:
     revision, _, record = text.partition(" ")
-    allocation = decoder.allocation(record)
+    try:
+        allocation = decoder.allocation(record)
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"allocation {key} cannot be read: {error!r}") from error
     if allocation.id != key or str(allocation.revision) != revision:
         raise ValueError(f"allocation {key} holds the record of another, or of another revision")
     return allocation
