@@ -119,15 +119,16 @@ async def test_a_batch_that_comes_through_late_is_there_once_or_never(
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = RedisPlace(own_redis)
-    monkeypatch.setattr(redis_client, "DEADLINE_S", DEADLINE_S)
     async with opened(place) as store:
         join(store)
         await store.commit()
         before = lasting(store.state)
         own_redis.pause()
         accept(store, grant(store.state, "late", request_id="r"))
-        with pytest.raises(OutcomeUnknownError, match="Timeout"):
-            await store.commit()
+        with monkeypatch.context() as patch:
+            patch.setattr(redis_client, "DEADLINE_S", DEADLINE_S)
+            with pytest.raises(OutcomeUnknownError, match="Timeout"):
+                await store.commit()
         after = lasting(store.state)
         await check_broken(store)
     own_redis.resume()
