@@ -67,6 +67,16 @@ class LocalPool:
         } | {key.replace("_", "-"): value for key, value in settings.items()}
         return self._daemon(name, "computepool-agent", flags)
 
+    def up(self, name: str = "up") -> Daemon:
+        """A whole pool as one command; it speaks in JSON lines, and has no ready file."""
+        flags = {"listen": self.target, "state-dir": str(self.folder / "up.state")}
+        flags |= {"scenario": str(SMALL), "start-timeout": "60s"}
+        arguments = [text for key, value in flags.items() for text in (f"--{key}", value)]
+        command = [program("computepool"), "up", "--json", *arguments]
+        daemon = Daemon(name, command, self.folder, ready_file=False)
+        self.daemons.append(daemon)
+        return daemon
+
     def grants(self, name: str = "server") -> set[str]:
         """Allocations whose work runs at a server agent, by its own grant files."""
         files = (self.folder / f"{name}.state" / "grants").glob("*.env")

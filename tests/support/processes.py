@@ -63,12 +63,15 @@ def program(name: str) -> str:
 class Daemon:
     """One process that says in a ready file that it serves; its output is kept in a log."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, *, ready_file: bool = True
+    ) -> None:
         self.name = name
         self.command = list(command)
         self.log_path = folder / f"{name}.log"
         self.ready_path = folder / f"{name}.ready"
         self._home = folder
+        self._ready_flags = ["--ready-file", str(self.ready_path)] if ready_file else []
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -92,7 +95,7 @@ class Daemon:
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                [*self.command, "--ready-file", str(self.ready_path)],
+                [*self.command, *self._ready_flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
