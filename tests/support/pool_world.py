@@ -139,8 +139,6 @@ class World:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for agent in self.agents.values():
-            agent.busy = False
 
     def restart_broker(self) -> None:
         """The broker dies and another begins on the same disk."""
@@ -213,13 +211,10 @@ class World:
         agent = self.agents[name]
 
         async def work() -> None:
-            agent.busy = True
-            try:
-                if agent.talk is None:
-                    await self.open(agent)
-                await self._report(agent, fate)
-            finally:
-                agent.busy = False
+            agent.call = asyncio.current_task()
+            if agent.talk is None:
+                await self.open(agent)
+            await self._report(agent, fate)
 
         if agent.up and not agent.busy:
             self.run(work())

@@ -77,8 +77,13 @@ class SimAgent:
         self.talk: Talk | None = None
         self.session = 0
         self.up = False
-        self.busy = False
+        self.call: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call of it is under way."""
+        return self.call is not None and not self.call.done()
 
     @property
     def book(self) -> Book:
@@ -99,7 +104,7 @@ class SimAgent:
         )
         around = Surroundings(self._spawn, self._agent._changed, rng, log)
         self._agent._works = Works(self.book, self.journal, self.engine, around)
-        self.talk, self.busy = None, False
+        self.talk = None
         self._reporter = Reporter(self.part_bytes)
         await self.engine.adopt(self.book.held.values())
         self._agent._works.resume()
@@ -109,6 +114,8 @@ class SimAgent:
         """The process ends at once; what is real stays real."""
         self.up, self.talk = False, None
         tasks, self.tasks = self.tasks, set()
+        if self.call is not None:
+            tasks.add(self.call)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
