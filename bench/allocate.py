@@ -11,7 +11,7 @@ from bench.echo import EchoCounter, echo_target
 from bench.h2load import Target
 from bench.output import Output, Row, remark
 from bench.pool import CREATE, Pool, pool, small_request
-from bench.process import BenchError, cpu_s
+from bench.process import BenchError
 from bench.rounds import Plan, Rounds, alternate, described, median
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Bench:
         self.pool = pool
         self.folder = folder
         self._echo = echo
-        self._ours = Target("ours", pool.address, CREATE, echo.body)
+        self._ours = Target("ours", pool.address, CREATE, echo.body, pool.broker_pid)
         self._echo_counter = EchoCounter(echo.address)
         self._before = pool.counters()
         self.agents_answer = False
@@ -70,7 +70,6 @@ class Bench:
         """Run the rounds; return them and what belongs into the params."""
         self._before, self.batches = self.pool.counters(), []
         start = self._before
-        used = cpu_s(self.pool.broker_pid)
         rounds = alternate(self._echo, self._ours, self.folder, plan, check or self.check)
         requests = self._before.grants - start.grants
         return rounds, {
@@ -82,7 +81,6 @@ class Bench:
             "allocations_at_start": start.allocations,
             "grants": requests,
             "grants_per_revision": statistics.median(self.batches),
-            "broker_cpu_us_per_grant": (cpu_s(self.pool.broker_pid) - used) / requests * 1e6,
             "durability": "durable",
         }
 
@@ -100,15 +98,14 @@ def bench(folder: Path) -> Iterator[tuple[Bench, dict[str, Any]]]:
 
 
 def run(out: Output, folder: Path) -> None:
-    """64 in flight: the pool quiet, then with agents admitting and foreign load changing."""
-    with bench(folder) as (both, sizes):
-        for load in ("quiet", "live"):
-            both.pool.settle() if load == "live" else None
-            before = both.pool.fleet(load)
+    """64 in flight: a quiet pool, then another one with agents admitting and changing loads."""
+    for load in ("quiet", "live"):
+        remark(f"load={load}")
+        with bench(folder) as (both, sizes):
             both.agents_answer = load == "live"
-            remark(f"load={load}")
+            before = both.pool.fleet(load)
             rounds, params = both.measure(BUSY)
-            after = both.pool.fleet("eager")
+            after = both.pool.fleet("quiet")
             params |= {
                 **sizes,
                 "load": load,
@@ -120,13 +117,15 @@ def run(out: Output, folder: Path) -> None:
 
 
 def emit_rate(out: Output, rounds: Rounds, params: dict[str, Any]) -> None:
-    """Rows of a busy run: rate, p50, p99, each beside echo's."""
+    """Rows of a busy run, each beside echo's: rate, processor time of the server, p50, p99."""
     ours, echo = median(rounds, "rate", "ours"), median(rounds, "rate", "echo")
     out.emit(Row("allocate", "rate", ours, "requests/s", echo, ours / echo, params))
+    brief = {"load": params["load"], "in_flight": params["in_flight"]}
+    mine, theirs = (median(rounds, "server_cpu_us", name) for name in ("ours", "echo"))
+    out.emit(Row("allocate", "server_cpu", mine, "us/request", theirs, mine / theirs, brief))
     for metric in ("p50", "p99"):
         mine = median(rounds, f"{metric}_us", "ours") / 1000
         theirs = median(rounds, f"{metric}_us", "echo") / 1000
-        brief = {"load": params["load"], "in_flight": params["in_flight"]}
         out.emit(Row("allocate", metric, mine, "ms", theirs, mine / theirs, brief))
 
 

@@ -54,7 +54,7 @@ def echo_target(folder: Path, body: bytes, response_bytes: int) -> Iterator[Targ
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "bench.echo_server", str(ready), str(response_bytes)]
     with running(pinned(SERVER_CORE, command), log) as process:
-        yield Target("echo", wait_for_file(ready, process, log, 15.0), METHOD, body)
+        yield Target("echo", wait_for_file(ready, process, log, 15.0), METHOD, body, process.pid)
 
 
 def run(out: Output, folder: Path) -> None:

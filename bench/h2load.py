@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.process import LOAD_CORE, BenchError, pinned
+from bench.process import LOAD_CORE, BenchError, cpu_s, pinned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ class Load:
         p50_us: Median time from sending a request to the end of its answer, microseconds.
         p99_us: The same, 99th percentile.
         load_cpu: h2load's own share of its core.
+        server_cpu_us: Processor time of the server's process per request, microseconds.
     """
 
     requests: int
@@ -38,6 +39,7 @@ class Load:
     p50_us: float
     p99_us: float
     load_cpu: float
+    server_cpu_us: float
 
 
 def framed(message: bytes) -> bytes:
@@ -54,12 +56,14 @@ class Target:
         address: `host:port`.
         method: `/package.Service/Method`.
         body: The request message, not framed.
+        pid: Of the server.
     """
 
     name: str
     address: str
     method: str
     body: bytes
+    pid: int
 
 
 def find_h2load() -> str:
@@ -98,11 +102,13 @@ def run_h2load(
         *("--header", "content-type: application/grpc", "--header", "te: trailers"),
         f"http://{target.address}{target.method}",
     ]
+    server_s = cpu_s(target.pid)
     wall_s, used_s, text = measured(pinned(LOAD_CORE, command))
+    server_s = cpu_s(target.pid) - server_s
     answered = int(found[1]) if (found := re.search(r"status codes: (\d+) 2xx", text)) else 0
     if answered != requests:
         raise BenchError(f"{answered} of {requests} requests to {target.name} answered:\n{text}")
-    return read_log(log, used_s / wall_s)
+    return read_log(log, used_s / wall_s, server_s / requests * 1e6)
 
 
 def measured(command: list[str]) -> tuple[float, float, str]:
@@ -122,7 +128,7 @@ def measured(command: list[str]) -> tuple[float, float, str]:
     return wall_s, used_s, done.stdout
 
 
-def read_log(log: Path, load_cpu: float) -> Load:
+def read_log(log: Path, load_cpu: float, server_cpu_us: float) -> Load:
     """The figures of h2load's log: start (us since the epoch), status, duration (us)."""
     rows = [line.split("\t") for line in log.read_text(encoding="utf-8").splitlines()]
     starts = [int(row[0]) for row in rows]
@@ -135,4 +141,5 @@ def read_log(log: Path, load_cpu: float) -> Load:
         p50_us=float(took[len(took) // 2]),
         p99_us=float(took[len(took) * 99 // 100]),
         load_cpu=load_cpu,
+        server_cpu_us=server_cpu_us,
     )
