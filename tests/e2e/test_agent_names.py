@@ -119,3 +119,31 @@ async def test_forgotten_agent_takes_its_capacity_along_and_brings_it_back_whole
     whole = await caller.active(spec(8, count=12))
     assert len({lease.node for lease in whole.leases}) == 12
     await all_comes_back(caller, DEVICES)
+
+
+async def test_forgotten_agent_brings_no_lease_back_when_its_end_is_long_forgotten_too(
+    pool: LocalPool, caller: Caller
+) -> None:
+    """The broker no longer has the record of the lost allocation, but it did know the lease."""
+    broker, region = pool.broker(retention_s="1"), pool.region("core-a")
+    broker.start()
+    await broker.ready()
+    region.start()
+    await region.ready()
+    lost = await caller.active(spec(8, ttl_s=3_600), "lost")
+    region.kill()
+    await caller.agents_are(SILENT, "core-a")
+    await caller.forget("core-a")
+
+    async def no_trace_is_left() -> bool:
+        return not await caller.all()
+
+    await eventually(no_trace_is_left, "the record of the lost allocation is dropped")
+    region.start()
+    await caller.agents_are(ALIVE, "core-a")
+    with pytest.raises(grpc.aio.AioRpcError) as unknown:
+        await caller.get(lost.id)
+    assert unknown.value.code() == grpc.StatusCode.NOT_FOUND
+    await caller.active(spec(8, count=4))
+    assert await caller.findings() == []
+    await all_comes_back(caller, 32)
