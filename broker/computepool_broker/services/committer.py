@@ -40,7 +40,7 @@ MAX_BATCH = 512
 CROWD_SHARE = 0.6
 """Part of the callers seen lately that a batch waits for: the rest are on their way with the
 batch before, or think."""
-CROWD_FADES = 0.9
+CROWD_FADES = 0.97
 FEW = 3
 PROBE_EVERY = 16
 """Calls that wait before the server are not seen: small batches make a small crowd, and stay
