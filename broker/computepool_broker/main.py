@@ -14,7 +14,6 @@ from typing import Any
 from computepool_broker import __version__, config, logs
 from computepool_broker.errors import PoolError
 
-
 SWITCH_INTERVAL_S = 0.0005
 
 

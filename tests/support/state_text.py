@@ -9,7 +9,8 @@ from computepool_broker.model import codec
 from computepool_broker.model.amounts import Resources
 
 if TYPE_CHECKING:
-    from computepool_broker.ledger.state import LedgerState, NodeBook
+    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.model.book import NodeBook
 
 Shown = dict[str, Any]
 

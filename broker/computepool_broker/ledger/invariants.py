@@ -27,7 +27,8 @@ from computepool_broker.model.records import AllocationState, PartState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from computepool_broker.ledger.state import LedgerState, NodeBook
+    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.placement.columns import Columns
 
 

@@ -26,7 +26,7 @@ from computepool_broker.placement.devices import DeviceTable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from computepool_broker.ledger.state import NodeBook
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.model.records import NodeRecord
 
 LOG_ROWS = 1 << 16

@@ -21,7 +21,7 @@ from computepool_broker.placement.shape_index import ShapeIndex
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from computepool_broker.ledger.state import NodeBook
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.model.request import Shape
     from computepool_broker.placement.columns import Columns
 

@@ -23,7 +23,7 @@ from computepool_broker.placement.filters import CompiledShape, passing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from computepool_broker.ledger.state import NodeBook
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.placement.columns import Columns
 
 FULL_SCORE = 1_000_000

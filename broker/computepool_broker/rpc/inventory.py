@@ -19,7 +19,8 @@ from computepool_broker.services.pool import NEVER
 if TYPE_CHECKING:
     import grpc
 
-    from computepool_broker.ledger.state import AgentBook, NodeBook
+    from computepool_broker.ledger.state import AgentBook
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.services.agents import AgentService
     from computepool_broker.services.audit import Auditor
     from computepool_broker.services.inventory import InventoryService

@@ -12,6 +12,7 @@ from computepool_broker.errors import (
     EpochImplausibleError,
     NodeOwnedError,
     ProtocolUnsupportedError,
+    ReportOutOfOrderError,
     SessionStaleError,
 )
 from computepool_broker.ledger import adoption, reconcile
@@ -133,7 +134,7 @@ class AgentService:
             )
         )
         life = pool.life(record.name)
-        life.session = record.session
+        life.session, life.sequence = record.session, 0
         life.heard_ms = pool.clock.now_ms
         life.reconciled = False
         life.answered_revision = 0
@@ -253,12 +254,19 @@ class AgentService:
 
         Raises:
             SessionStaleError: Not the present session.
-            ReportOutOfOrderError: A part out of its turn.
+            ReportOutOfOrderError: A part out of its turn, or a report that a later one overtook.
             NodeOwnedError: It reports another agent's node.
             InvalidArgumentError: A node or a lease twice.
         """
         self._present(report.agent, report.session)
-        self._pool.life(report.agent).heard_ms = self._pool.clock.now_ms
+        life = self._pool.life(report.agent)
+        life.heard_ms = self._pool.clock.now_ms
+        if report.sequence < life.sequence:
+            # It was overtaken on its way: what it says is no longer so.
+            raise ReportOutOfOrderError(
+                f"report {report.sequence} came after report {life.sequence}; make a new one"
+            )
+        life.sequence = report.sequence
         whole = self._reports.take(report)
         if whole is None:
             return Answer(self.mark(), [], 0, 0, part_accepted=True)

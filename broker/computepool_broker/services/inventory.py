@@ -22,8 +22,9 @@ from computepool_broker.services.view import CenterSums, sums_by_center
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from computepool_broker.ledger.state import AgentBook, NodeBook
+    from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.services.pool import AgentLife, Pool
 
     Stage = Callable[[Transaction], Outcome]

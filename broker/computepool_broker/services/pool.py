@@ -39,6 +39,7 @@ class AgentLife:
         observed_ms: Service clock at the last complete report with looked-at nodes; NEVER
             before the first.
         session: The session opened in this life of the broker; 0 before the first.
+        sequence: Number of the newest report of the session of which anything has come.
         reconciled: The session has had a complete report.
         held: Leases in the last complete report.
         strays: Leases that the last report held against the ledger's will; old_strays: the
@@ -51,6 +52,7 @@ class AgentLife:
 
     heard_ms: int
     session: int = 0
+    sequence: int = 0
     observed_ms: int = NEVER
     reconciled: bool = False
     held: dict[str, Held] = field(default_factory=dict)

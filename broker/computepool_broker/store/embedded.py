@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
     from pathlib import Path
 
-    from computepool_broker.ledger.state import LedgerState, NodeBook
+    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.model.records import Allocation, NodeRecord
 
 FILE = "ledger.sqlite3"

@@ -11,16 +11,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from computepool_broker.ledger.transaction import Blocker
+from computepool_broker.ledger.transaction import Blocker, Transaction
 from computepool_broker.model import codec
 from computepool_broker.model.amounts import MAX_HELD
 from computepool_broker.store import redis_keys as keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from computepool_broker.ledger.state import LedgerState, NodeBook
-    from computepool_broker.ledger.transaction import NodeAmounts, PutAllocation, Transaction
+    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.ledger.transaction import NodeAmounts, PutAllocation
+    from computepool_broker.model.book import NodeBook
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -105,7 +106,9 @@ class Recorder:
         """
         self._blockers.update(kept)
         batch = Batch()
-        batch.notes.append(self._note(batch, self._state.epoch, self._state.revision))
+        note = claims(batch, Transaction(self._state.epoch), self._state.revision, ())
+        note["blockers"] = self._changed_blockers(batch)
+        batch.notes.append(note)
         return batch
 
     def before(self, tx: Transaction) -> None:
@@ -126,17 +129,8 @@ class Recorder:
     def after(self, batch: Batch, tx: Transaction, revision: int) -> None:
         """The transaction was applied; `revision` is the one after it."""
         state = self._state
-        note = self._note(batch, tx.epoch, revision)
-        note["puts"] = [
-            (put.id, put.expected, _record_of(put), unbind)
-            for put, unbind in zip(tx.puts, self._unbind, strict=True)
-        ]
-        note["bind"] = [
-            (keys.request_field(a.tenant, a.request_id), a.id)
-            for a in (state.allocations[key] for key in tx.bind)
-        ]
-        note["reserve"] = _amounts(batch, tx.reserve)
-        note["release"] = _amounts(batch, tx.release)
+        note = claims(batch, tx, revision, self._unbind)
+        note["blockers"] = self._changed_blockers(batch)
         note["nodes"] = [self._node(batch, put.name) for put in tx.nodes]
         note["messages"] = [
             (batch.place(change.node), book.message or False)
@@ -152,18 +146,13 @@ class Recorder:
             note["start"] = (str(state.epoch), _encode(state.epochs))
         batch.notes.append(note)
 
-    def _note(self, batch: Batch, epoch: int, revision: int) -> Note:
-        note: Note = dict.fromkeys(
-            ("puts", "bind", "reserve", "release", "nodes", "messages", "agents", "centers"), ()
-        )
-        note["epoch"] = str(epoch)
-        note["revision"] = str(revision)
-        note["blockers"] = blockers = []
+    def _changed_blockers(self, batch: Batch) -> list[tuple[int, int]]:
+        out = []
         for name, book in self._changed.items():
             if self._blockers.get(name) != book.blockers:
                 self._blockers[name] = book.blockers
-                blockers.append((batch.place(name), book.blockers))
-        return note
+                out.append((batch.place(name), book.blockers))
+        return out
 
     def _node(self, batch: Batch, name: str) -> tuple[Any, ...]:
         book = self._state.nodes.get(name)
@@ -171,6 +160,38 @@ class Recorder:
             return (batch.place(name), False)
         stale = [key for key in self._old_keys.get(name, ()) if key not in book.capacity]
         return (batch.place(name), codec.encode_node(book.record), book.capacity, stale)
+
+
+def claims(batch: Batch, tx: Transaction, revision: int, unbind: Sequence[str | bool]) -> Note:
+    """What the script checks of a transaction, and writes of it without asking the tables.
+
+    Args:
+        batch: The batch that the note is for.
+        tx: The transaction.
+        revision: The one after it.
+        unbind: For each of its puts the request_id that it lets go of, or False.
+    """
+    records = {put.id: put.record for put in tx.puts}
+    return {
+        "epoch": str(tx.epoch),
+        "revision": str(revision),
+        "puts": [
+            (put.id, put.expected, _record_of(put), field)
+            for put, field in zip(tx.puts, unbind, strict=True)
+        ],
+        "bind": [
+            (keys.request_field(record.tenant, record.request_id), record.id)
+            for key in tx.bind
+            if (record := records[key]) is not None
+        ],
+        "reserve": _amounts(batch, tx.reserve),
+        "release": _amounts(batch, tx.release),
+        "nodes": (),
+        "blockers": (),
+        "messages": (),
+        "agents": (),
+        "centers": (),
+    }
 
 
 def _record_of(put: PutAllocation) -> str | bool:

@@ -1,0 +1,65 @@
+"""A node's page in the books: its capacity, and what is granted on it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from computepool_broker.model.amounts import (
+    CPU,
+    DEVICE_PREFIX,
+    DISK,
+    EXTRA_PREFIX,
+    MEMORY,
+    WHOLE_DEVICE,
+)
+
+if TYPE_CHECKING:
+    from computepool_broker.model.records import NodeRecord
+
+
+def capacity_of(node: NodeRecord) -> dict[str, int]:
+    """`total - reserved - foreign` under every key; an unhealthy device has 0, so has a gone node.
+
+    Values can be negative when more is foreign than there is: nothing fits then.
+    """
+    if node.gone:
+        return {}
+    total, reserved, foreign = node.total, node.reserved, node.foreign
+    out = {
+        CPU: total.cpu_milli - reserved.cpu_milli - foreign.cpu_milli,
+        MEMORY: total.memory_mib - reserved.memory_mib - foreign.memory_mib,
+        DISK: total.disk_mib - reserved.disk_mib - foreign.disk_mib,
+    }
+    for device in node.devices:
+        left = WHOLE_DEVICE - device.foreign_milli if device.healthy else 0
+        out[DEVICE_PREFIX + device.id] = left
+    for name, amount in total.extras:
+        out[EXTRA_PREFIX + name] = amount
+    for name, amount in (*reserved.extras, *foreign.extras):
+        out[EXTRA_PREFIX + name] = out.get(EXTRA_PREFIX + name, 0) - amount
+    return out
+
+
+@dataclass(slots=True)
+class NodeBook:
+    """A node and what is granted on it.
+
+    Attributes:
+        capacity: See capacity_of.
+        used: Sum of the amounts of all parts here that are not GONE.
+        blockers: Bits of Blocker.
+        leases: Number of parts here that are not GONE.
+        conflicts: Number of parts here whose allocation is flagged.
+        message: Why it is cordoned, for people.
+        row: The view's row of this node; -1 before it has one.
+    """
+
+    record: NodeRecord
+    capacity: dict[str, int]
+    used: dict[str, int] = field(default_factory=dict)
+    blockers: int = 0
+    leases: int = 0
+    conflicts: int = 0
+    message: str = ""
+    row: int = -1
