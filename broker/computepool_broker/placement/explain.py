@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 HARD = frozenset({"REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED", "LABELS", "MODEL"})
 """Reasons that waiting does not cure."""
+STAGES = ("DEVICE_SHARE", "DEVICES", "CPU", "MEMORY", "DISK", "EXTRA", "GANG")
+"""Reasons with an amount, in the order of their filters: a center stopped late lacks little."""
 
 
 def explain(
@@ -59,10 +61,16 @@ def explain(
             parts = _parts_in(columns, compiled, center_id, count)
             block = ("GANG", "parts", count - parts, parts)
         centers.append(CenterRefusal(name, region, *block, age_ms(name)))
-    centers.sort(key=lambda c: (c.reason in HARD, -c.nodes, c.missing, c.center))
+    centers.sort(key=_lack)
     return Refusal(
         _summary(shape, count, placeable, centers), tuple(centers), columns.version, placeable
     )
+
+
+def _lack(c: CenterRefusal) -> tuple[bool, bool, int, int, str]:
+    """Orders centers: those first where an amount is missing, late in the filters, and little."""
+    late = STAGES.index(c.reason) if c.reason in STAGES else 0
+    return c.reason in HARD, not c.missing, -late, c.missing, c.center
 
 
 def _first_blocks(
@@ -130,5 +138,16 @@ def _summary(shape: Shape, count: int, placeable: int, centers: list[CenterRefus
     if count > 1:
         return f"no room for {count} x ({what}): only {placeable} parts fit now"
     nearest = centers[0]
-    lack = f" ({nearest.missing} {nearest.resource} missing)" if nearest.missing else ""
+    lack = f" ({_amount(nearest)} missing)" if nearest.missing else ""
     return f"no room for {what}: nearest is {nearest.center}, {nearest.reason}{lack}"
+
+
+def _amount(c: CenterRefusal) -> str:
+    """What is missing, as a person would say it."""
+    if c.resource == "cpu_milli":
+        return f"{c.missing / 1000:g} cores"
+    if c.resource == "device_milli":
+        return f"{c.missing}/1000 of a device"
+    if c.resource in ("memory_mib", "disk_mib"):
+        return f"{c.missing} MiB {c.resource.removesuffix('_mib')}"
+    return f"{c.missing} {c.resource}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from computepool_broker.model.accelerators import catalogue
 from computepool_broker.model.amounts import (
     CPU,
     DISK,
@@ -78,8 +79,23 @@ def base_amounts(part: PartSpec) -> Amounts:
 
 
 def accepts(part: PartSpec, model: str, memory_mib: int) -> bool:
-    """Whether a device of this class may serve the part."""
-    return (not part.models or model in part.models) and memory_mib >= part.min_device_memory_mib
+    """Whether a device of this class may serve the part.
+
+    A model asked for stands for itself and its variants: "H100" accepts "H100-SXM" and
+    "H100-PCIe", "H100-SXM" only itself. Case does not matter, and a name that the catalogue
+    lists as another name of a model stands for that model.
+    """
+    if memory_mib < part.min_device_memory_mib:
+        return False
+    return not part.models or any(_names(wanted, model) for wanted in part.models)
+
+
+def _names(wanted: str, model: str) -> bool:
+    short, full = wanted.casefold(), model.casefold()
+    if full == short or full.startswith(short + "-"):
+        return True
+    entry = catalogue().find(wanted)
+    return entry is not None and entry.model.casefold() == full
 
 
 def center_reason(shape: Shape, center: str, region: str) -> str | None:
