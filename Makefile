@@ -3,26 +3,52 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+STATE ?= state
+ARGS ?=
 
-.PHONY: help setup
+.PHONY: help setup up test lint types layers protos protos-check check bench clean
+
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready ## make the virtual environment with everything in it
 
 $(VENV)/.ready: pyproject.toml constraints.txt tools/setup.sh
-	@PYTHON=$(PYTHON) VENV=$(VENV) bash tools/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash tools/setup.sh
 	@touch $@
+
+up: $(VENV)/.ready ## start a whole pool here: broker, this machine, a simulated region (Ctrl-C stops it)
+	@exec $(BIN)/computepool up --state-dir "$(STATE)" $(ARGS)
+
+test: $(VENV)/.ready ## run all tests (ARGS="-k name" for some)
+	@bash tools/test_servers.sh
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(VENV)/.ready ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready ## mypy, strict
+	$(BIN)/mypy
+
+layers: $(VENV)/.ready ## import-linter: who may import what
+	$(BIN)/lint-imports
 
 protos: $(VENV)/.ready ## generate the code from protos/ anew
 	$(BIN)/python tools/protos.py
 
-protos-check: $(VENV)/.ready
+protos-check: $(VENV)/.ready ## buf lint, and the generated code is current
+	cd protos && $(abspath $(BIN))/buf lint
 	$(BIN)/python tools/protos.py --check
+	$(BIN)/python tools/accelerators_doc.py --check
 
-.PHONY: bench
+check: test lint types layers protos-check ## everything that CI runs
+
 bench: $(VENV)/.ready ## run all benches; one JSON object per line on standard output
 	@$(BIN)/python -m bench all
 
 bench-%: $(VENV)/.ready ## run one bench: echo, allocate, allocate-alone, engine, agent
 	@$(BIN)/python -m bench $*
+
+clean: ## remove the virtual environment and caches (not the state)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

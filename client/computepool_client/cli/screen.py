@@ -60,5 +60,5 @@ def _console(*, to_stderr: bool) -> "Console":
     from rich.console import Console  # noqa: PLC0415 - only what prints pays for rich
 
     stream = sys.stderr if to_stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_A_FILE
     return Console(stderr=to_stderr, width=width, highlight=False, markup=False, emoji=False)
