@@ -72,7 +72,7 @@ class Link(Protocol):
             connection gives exactly one.
 
         Raises:
-            RetryableError: Report again, from part 0, with the same sequence.
+            RetryableError: Report again, from part 0.
             SessionStaleError: Open a new session.
         """
 

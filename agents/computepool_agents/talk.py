@@ -69,7 +69,8 @@ class Talk:
         session: Number of the session.
         identity: The store that it was opened with.
         applied_revision: Of the newest answer applied; 0 before the first.
-        sequence: Number of the report to send next, from 1; a retry keeps it.
+        sequence: Number of the report made last; 0 before the first. A retry counts on: it shows
+            things as they are then, and an attempt before it that arrives late must not count.
         reported: The nodes of the last complete report; None asks for them next time.
         full: The next report has nodes and full records.
         refused: Leases refused, by id, until the broker has dealt with them.
@@ -80,7 +81,7 @@ class Talk:
     session: int
     identity: str
     applied_revision: int = 0
-    sequence: int = 1
+    sequence: int = 0
     reported: tuple[Node, ...] | None = None
     full: bool = True
     refused: dict[str, Held] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Talk:
         Raises:
             ReportTooLargeError: See Reporter.
         """
+        self.sequence += 1
         unchanged = not self.full and nodes == self.reported
         heading = Heading(self.agent, self.session, self.sequence, self.applied_revision)
         return reporter.parts(
@@ -105,7 +107,6 @@ class Talk:
 
     def delivered(self, nodes: tuple[Node, ...], *, want_full: bool) -> None:
         """Note that a report was answered, whole."""
-        self.sequence += 1
         self.reported = nodes
         self.full = want_full
 

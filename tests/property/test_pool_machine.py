@@ -54,8 +54,12 @@ SPECS = (
     make_spec(gpus=1, cpu=1, count=3, stop_after_s=60),
     make_spec(cpu=1, stop_after_s=30),
 )
+WHAT = st.integers(0, len(SPECS) - 1)
 FATES = ("delivered",) * 6 + ("lost", "doubled", "late", "answer_lost", "answer_late")
 SHAPES = ("whole", "whole", "smaller", "sick", "foreign", "gone")
+WORST = ("messages", "nodes", "processes", "stores")
+"""What can go wrong in a run: each with all before it, so that each has runs without the next."""
+NODES, PROCESSES, STORES = 1, 2, 3
 MOST_ROUNDS = 40
 NAMES = ("a1", "a2", "a3", "a4")
 
@@ -71,9 +75,15 @@ class PoolMachine(RuleBasedStateMachine):
         self.old_journals: dict[str, tuple[Path, int]] = {}
         self.copies = 0
 
-    @initialize(agents=st.integers(2, 4), devices=st.integers(1, 2), joined=st.booleans())
-    def begin(self, agents: int, devices: int, joined: bool) -> None:
+    @initialize(
+        agents=st.integers(2, 4),
+        devices=st.integers(1, 2),
+        joined=st.booleans(),
+        worst=st.sampled_from(WORST),
+    )
+    def begin(self, agents: int, devices: int, joined: bool, worst: str) -> None:
         self.w = self.world = World(agents, devices)
+        self.worst = WORST.index(worst)
         if joined:
             for name in self.w.agents:
                 self.w.report(name)
@@ -91,14 +101,14 @@ class PoolMachine(RuleBasedStateMachine):
 
     # -- clients ---------------------------------------------------------------------------
 
-    @rule(spec=st.sampled_from(SPECS), request_id=st.sampled_from(("", "", "r1", "r2", "r3")))
-    def a_client_asks(self, spec: Spec, request_id: str) -> None:
-        self.w.run(self._create(spec, request_id))
+    @rule(what=WHAT, request_id=st.sampled_from(("", "", "r1", "r2", "r3")))
+    def a_client_asks(self, what: int, request_id: str) -> None:
+        self.w.run(self._create(SPECS[what], request_id))
 
-    @rule(specs=st.lists(st.sampled_from(SPECS), min_size=1, max_size=4), rounds=st.integers(1, 3))
-    def the_pool_is_at_work(self, specs: list[Spec], rounds: int) -> None:
-        for spec in specs:
-            self.w.run(self._create(spec, ""))
+    @rule(whats=st.lists(WHAT, min_size=1, max_size=4), rounds=st.integers(1, 3))
+    def the_pool_is_at_work(self, whats: list[int], rounds: int) -> None:
+        for what in whats:
+            self.w.run(self._create(SPECS[what], ""))
         for _ in range(rounds):
             self.all_agents_report()
 
@@ -174,8 +184,19 @@ class PoolMachine(RuleBasedStateMachine):
     def a_late_answer_arrives(self, at: int, twice: bool) -> None:
         self.w.deliver_late_answer(at, twice=twice)
 
+    @precondition(lambda self: self.worst >= NODES)
+    @rule(at=st.integers(0, 3), place=st.integers(0, 1), shape=st.sampled_from(SHAPES))
+    def a_report_is_overtaken(self, at: int, place: int, shape: str) -> None:
+        name = self.agent(at).name
+        self.w.report(name, "late")
+        self.w.reshape(name, place, shape)
+        self.w.report(name)
+        while self.w.late_requests:
+            self.w.deliver_late_request(0)
+
     # -- agents ----------------------------------------------------------------------------
 
+    @precondition(lambda self: self.worst >= PROCESSES)
     @rule(at=st.integers(0, 3), stays_away=st.booleans())
     def an_agent_dies(self, at: int, stays_away: bool) -> None:
         agent = self.agent(at)
@@ -186,37 +207,49 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             self.w.start_agent(agent.name)
 
+    @precondition(lambda self: self.worst >= PROCESSES)
     @rule(at=st.integers(0, 3))
     def an_agent_says_goodbye(self, at: int) -> None:
         agent = self.agent(at)
         if agent.up and not agent.busy and agent.talk is not None:
             self.w.goodbye(agent.name)
 
+    @precondition(lambda self: self.worst >= NODES)
     @rule(at=st.integers(0, 3), place=st.integers(0, 1), shape=st.sampled_from(SHAPES))
     def a_node_changes(self, at: int, place: int, shape: str) -> None:
         self.w.reshape(self.agent(at).name, place, shape)
 
-    @rule(at=st.integers(0, 3), refuses=st.booleans(), spec=st.sampled_from(SPECS))
-    def an_engine_refuses(self, at: int, refuses: bool, spec: Spec) -> None:
+    @rule(at=st.integers(0, 3), refuses=st.booleans(), what=WHAT)
+    def an_engine_refuses(self, at: int, refuses: bool, what: int) -> None:
         self.agent(at).engine.refusal = Refusal("ENGINE", "not now") if refuses else None
-        self.a_client_asks(spec, "")
+        self.a_client_asks(what, "")
         self.w.report(self.agent(at).name)
 
+    @precondition(lambda self: self.worst >= PROCESSES)
     @rule(at=st.integers(0, 3), hangs=st.booleans())
     def teardowns_hang(self, at: int, hangs: bool) -> None:
         self.w.hang_teardowns(self.agent(at).name, hangs=hangs)
 
-    @rule(at=st.integers(0, 3))
-    def an_agent_is_forgotten(self, at: int) -> None:
-        async def work() -> None:
-            try:
-                await self.w.kit.inventory.forget(self.agent(at).name)
-            except (AgentAliveError, NotFoundError, OutcomeUnknownError):
-                return
-            self.w.oracle.forgotten(self.agent(at))
+    @precondition(lambda self: self.worst >= PROCESSES)
+    @rule(at=st.integers(0, 3), ticks=st.sampled_from((1, 3)), later=st.sampled_from((0, 1, 5)))
+    def an_agent_is_forgotten(self, at: int, ticks: int, later: int) -> None:
+        agent = self.agent(at)
+        if agent.up:
+            self.w.kill_agent(agent.name)
+        self.time_passes(ticks)
+        self.w.run(self._forget(agent))
+        self.time_passes(later)
+        self.w.start_agent(agent.name)
+        self.w.report(agent.name)
 
-        self.w.run(work())
+    async def _forget(self, agent: SimAgent) -> None:
+        try:
+            await self.w.kit.inventory.forget(agent.name)
+        except (AgentAliveError, NotFoundError, OutcomeUnknownError):
+            return
+        self.w.oracle.forgotten(agent)
 
+    @precondition(lambda self: self.worst >= PROCESSES)
     @rule(at=st.integers(0, 3))
     def a_journal_is_copied(self, at: int) -> None:
         agent = self.agent(at)
@@ -238,10 +271,12 @@ class PoolMachine(RuleBasedStateMachine):
 
     # -- the broker and its disk -----------------------------------------------------------
 
+    @precondition(lambda self: self.worst >= PROCESSES)
     @rule()
     def the_broker_crashes(self) -> None:
         self.w.restart_broker()
 
+    @precondition(lambda self: self.worst >= PROCESSES)
     @rule()
     def the_disk_hangs(self) -> None:
         self.w.store.hold = True
@@ -251,12 +286,14 @@ class PoolMachine(RuleBasedStateMachine):
     def the_disk_goes_on(self) -> None:
         self.w.let_go()
 
-    @rule(spec=st.sampled_from(SPECS))
-    def the_disk_fails(self, spec: Spec) -> None:
+    @precondition(lambda self: self.worst >= PROCESSES)
+    @rule(what=WHAT)
+    def the_disk_fails(self, what: int) -> None:
         self.w.store.fail = True
-        self.w.run(self._create(spec, ""))
+        self.w.run(self._create(SPECS[what], ""))
         self.w.restart_broker()
 
+    @precondition(lambda self: self.worst >= STORES)
     @rule()
     def a_backup_is_taken(self) -> None:
         self.w.take_backup()
@@ -266,11 +303,13 @@ class PoolMachine(RuleBasedStateMachine):
     def the_backup_is_restored(self) -> None:
         self.w.restore_backup()
 
+    @precondition(lambda self: self.worst >= STORES)
     @rule(often=st.integers(0, 3))
     def the_store_is_lost(self, often: int) -> None:
         if not often:
             self.w.lose_store()
 
+    @precondition(lambda self: self.worst >= NODES)
     @rule(at=st.integers(0, 3), place=st.integers(1, 2), on=st.booleans(), center=st.booleans())
     def an_operator_cordons(self, at: int, place: int, on: bool, center: bool) -> None:
         async def work() -> None:

@@ -57,6 +57,8 @@ class Oracle:
         self.excused: set[str] = set()
         self.blind: set[str] = set()
         self.expired: set[str] = set()
+        self.struck_off: set[str] = set()
+        self.reshaped = False
         self._detected = True
         self._fresh = True
 
@@ -163,7 +165,7 @@ class Oracle:
 
     def forgotten(self, agent: SimAgent) -> None:
         """An operator has struck it off; the ledger knows of nothing there."""
-        assert agent.name not in self.kit.pool.state.agents
+        self.struck_off.add(agent.name)
 
     # -- clients ---------------------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class Oracle:
         """Everything that must hold now."""
         state = self.kit.pool.state
         assert check_invariants(state, self.kit.pool.columns) == []
-        self._check_presence()
+        self.check_presence()
         self._check_ends()
         bound: dict[tuple[str, str], str] = {}
         for a in state.allocations.values():
@@ -200,7 +202,26 @@ class Oracle:
             for device, milli in agent.started_milli().items():
                 assert milli <= 1000, f"{device} runs {milli}/1000"
 
-    def _check_presence(self) -> None:
+            if not self.losses:
+                self._check_held(agent)
+        if not self.losses and not self.reshaped:
+            for name, book in state.nodes.items():
+                for key, used in book.used.items():
+                    assert used <= book.capacity.get(key, 0), f"{name}: {key} is given out twice"
+
+    def _check_held(self, agent: SimAgent) -> None:
+        """Whatever an agent holds is the ledger's, until the agent has let go of it."""
+        book = self.kit.pool.state.agents.get(agent.name)
+        leases = set(book.leases) if book is not None else set()
+        if agent.name in self.struck_off:
+            if not agent.book.held:
+                self.struck_off.discard(agent.name)
+            return
+        orphans = agent.book.held.keys() - leases
+        assert not orphans, f"{agent.name} holds {orphans}, which the ledger has given away"
+
+    def check_presence(self) -> None:
+        """What clients were told of is there, or has ended."""
         there = self.kit.pool.state.allocations
         durable = self.disk.allocations
         for key in self.acked - self.excused:

@@ -185,6 +185,7 @@ class World:
                 agent.clock.at_s += 20
                 if agent.up:
                     await agent.keep_contact_terms()
+            self.oracle.check_presence()
             await self.kit.tick()
 
         self.run(work())
@@ -367,3 +368,4 @@ class World:
         }[shape]
         nodes[place : place + 1] = [] if changed is None else [changed]
         agent.engine.measured = tuple(nodes)
+        self.oracle.reshaped = True

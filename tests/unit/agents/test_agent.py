@@ -226,7 +226,7 @@ async def test_retried_open_keeps_its_number(broker: ScriptedBroker, tmp_path: P
     assert [opened.session for opened in broker.opened] == [1, 1, 1]
 
 
-async def test_retried_report_keeps_its_sequence_and_shows_things_as_they_are(
+async def test_retried_report_is_numbered_anew_and_shows_things_as_they_are(
     broker: ScriptedBroker, tmp_path: Path
 ) -> None:
     async with running_agent(broker.target, tmp_path) as running:
@@ -235,7 +235,7 @@ async def test_retried_report_keeps_its_sequence_and_shows_things_as_they_are(
         broker.sync_script.append(UNAVAILABLE)
         broker.ring()
         await broker.until(lambda: len(broker.reports) > 1)
-    assert [report.head.sequence for report in broker.reports[:2]] == [1, 2]
+    assert [report.head.sequence for report in broker.reports[:2]] == [1, 3]
     assert broker.reports[1].nodes["n1"].foreign.cpu_milli == 500
 
 
