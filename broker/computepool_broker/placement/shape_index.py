@@ -119,11 +119,18 @@ class ShapeIndex:
             self._best.pop(row, None)
 
     def _judge_many(self, changed: NDArray[np.int32]) -> None:
+        # Best fit changes the same few rows again and again.
+        changed = np.unique(changed)
         packed = score.keys(self._columns, self.compiled, changed)
-        best = self._best
-        held = best.keys() & set(changed[packed <= self._floor].tolist()) if best else ()
-        for row in held:
-            del best[row]
-        above = np.flatnonzero(packed > self._floor)
-        for row, key in zip(changed[above].tolist(), packed[above].tolist(), strict=True):
+        for row in self._best.keys() & set(changed.tolist()):
+            del self._best[row]
+        above = packed > self._floor
+        changed, packed = changed[above], packed[above]
+        if len(packed) > self._hold:
+            # Hold the best of them and raise the floor: most would never be looked at.
+            least = int(np.partition(packed, len(packed) - self._hold)[len(packed) - self._hold])
+            changed, packed = changed[packed >= least], packed[packed >= least]
+            self._floor = least - 1
+            self._best = {row: key for row, key in self._best.items() if key >= least}
+        for row, key in zip(changed.tolist(), packed.tolist(), strict=True):
             self._judge(row, key)

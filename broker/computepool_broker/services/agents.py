@@ -239,7 +239,8 @@ class AgentService:
             life.bell.clear()
             self._present(agent, session)
             yield self._pool.state.revision
-            await asyncio.sleep(least_gap_ms(len(book.leases)) / 1000)
+            gap_ms = least_gap_ms(len(book.leases), len(self._pool.state.agents))
+            await asyncio.sleep(gap_ms / 1000)
 
     def hang_up(self) -> None:
         """End all doorbells, now and from now on: nothing else would before the agents do."""
@@ -277,7 +278,7 @@ class AgentService:
         state = pool.state
         book = self._present(report.agent, report.session)
         life = pool.life(report.agent)
-        gap = least_gap_ms(len(book.leases))
+        gap = least_gap_ms(len(book.leases), len(state.agents))
         if not life.reconciled and self._incomplete_first(report):
             return Answer(self.mark(), [], gap, gap, want_full=True)
         held = {h.lease_id: h for h in report.held}
