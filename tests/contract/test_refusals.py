@@ -244,7 +244,7 @@ async def test_a_broker_that_keeps_writing_does_not_keep_another_from_taking_ove
         await first.commit()
         second = redis_place.store()
         opening = asyncio.ensure_future(second.open(LedgerState()))
-        written = await grant_until_it_fails(first, "first", set())
+        written = await grant_until_it_fails(first, "first", [])
         await opening
         assert set(second.state.allocations) == written
         join(second)

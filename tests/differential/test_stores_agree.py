@@ -196,6 +196,16 @@ class StoresAgree(RuleBasedStateMachine):
             place = Place(node, "", on(node, what))
             self.tell(lifecycle.place_anew(self.trio.state, chosen, pending[0], place))
 
+    @rule(node=node_names)
+    def grant_a_device_and_place_it_anew_where_it_is(self, node: str) -> None:
+        """It fits only when its old amounts go first."""
+        tx = self._granting([(node, (("d/0", 1000),))], "")
+        self.tell(tx)
+        granted = self.trio.state.allocations.get(tx.puts[0].id)
+        if granted is not None:
+            place = Place(node, "", granted.parts[0].amounts)
+            self.tell(lifecycle.place_anew(self.trio.state, granted, 0, place))
+
     @precondition(lambda self: self.trio.state.allocations)
     @rule(data=st.data(), reason=st.sampled_from((EndReason.RELEASED, EndReason.EXPIRED)))
     def end(self, data: st.DataObject, reason: EndReason) -> None:

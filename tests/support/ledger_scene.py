@@ -131,16 +131,16 @@ def _adopt(store: Store) -> None:
         accept(store, adoption.adopt(store.state, "a1", held, 5))
 
 
-async def grant_until_it_fails(store: Store, life: str, staged: set[str]) -> set[str]:
+async def grant_until_it_fails(store: Store, life: str, staged: list[str]) -> set[str]:
     """Grant and commit, one after the other, until a commit has an unknown outcome.
 
-    Gives those that were confirmed; `staged` is told of all.
+    Gives those that were confirmed; `staged` is told of all, in their order.
     """
     confirmed: set[str] = set()
     while True:
         key = f"{life}-{len(staged)}"
         accept(store, grant(store.state, key, ("n1", (("disk_mib", 1),))))
-        staged.add(key)
+        staged.append(key)
         try:
             await store.commit()
         except OutcomeUnknownError:

@@ -119,6 +119,17 @@ class RedisServer:
                 time.sleep(0.01)
         return False
 
+    def wait_until_logged(self) -> None:
+        """Wait until everything that it has answered is written to its log.
+
+        With appendfsync everysec the server may answer first.
+        """
+        deadline = time.monotonic() + START_DEADLINE_S
+        with self.client() as client:
+            while int(client.info("persistence")["aof_buffer_length"]):
+                assert time.monotonic() < deadline, "the server does not write its log"
+                time.sleep(0.01)
+
     def pause(self) -> None:
         """Let it neither read nor answer (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)

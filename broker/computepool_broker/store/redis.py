@@ -72,7 +72,11 @@ class RedisStore:
 
     @property
     def durable(self) -> bool:
-        """Whether the server syncs its log before it answers (appendfsync always)."""
+        """Whether the server syncs its log before it answers (appendfsync always).
+
+        With everysec a server that is killed, or whose machine fails, can take the commits of the
+        last two seconds along: while an fsync is under way it answers before it writes.
+        """
         return self._durable
 
     async def open(self, state: LedgerState) -> None:
