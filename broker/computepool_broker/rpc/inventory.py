@@ -94,6 +94,8 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         if sums is None:
             return out
         out.nodes, out.nodes_schedulable = sums.nodes, sums.schedulable
+        if sums.oldest_in_flight_ms:
+            out.in_flight_age_ms = max(0, pool.wall_ms() - sums.oldest_in_flight_ms)
         for field, key in ((out.cpu_milli, CPU), (out.memory_mib, MEMORY), (out.disk_mib, DISK)):
             field.CopyFrom(_amounts(sums.fixed[key]))
         for model in sorted(sums.models):
