@@ -86,7 +86,7 @@ class World:
 
     def close(self) -> None:
         """End everything."""
-        self.run(self._end())
+        self._runner.run(self._end())
         self._runner.close()
         shutil.rmtree(self._folder)
 
@@ -104,8 +104,9 @@ class World:
     # -- running ---------------------------------------------------------------------------
 
     def run(self, work: Coroutine[None, None, None]) -> None:
-        """Run until it is done, or waits for the test."""
+        """Run until it is done, or waits for the test; then all that must hold is checked."""
         self._runner.run(self._settle(work))
+        self.oracle.check(self.agents.values())
 
     async def _settle(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
