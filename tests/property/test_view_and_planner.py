@@ -199,6 +199,6 @@ def test_a_place_always_fits_and_no_place_means_no_node_takes_it(
         assert all(used[key] <= book.capacity[key] for key, _ in places[0].amounts)
     else:
         compiled = compile_shape(columns, spec.shape)
-        for row, book in enumerate(columns.books):
-            if book is not None and score.key_of_row(columns, compiled, row):
-                assert place_on(columns, compiled, book, book.used) is None
+        for row, other in enumerate(columns.books):
+            if other is not None and score.key_of_row(columns, compiled, row):
+                assert place_on(columns, compiled, other, other.used) is None
