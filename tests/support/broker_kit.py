@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from computepool_broker.rpc.agent import AgentServicer
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.to_wire import SpecWriter
-from computepool_broker.services.agents import AgentService, Mark, Open, Report
+from computepool_broker.services.agents import AgentService
 from computepool_broker.services.allocations import AllocationService, Create
 from computepool_broker.services.audit import Auditor
 from computepool_broker.services.chores import Chores
 from computepool_broker.services.committer import Committer
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.messages import Mark, Open, Report
 from computepool_broker.services.pool import Pool
 from support.builders import make_agent, make_config, make_node
 from support.memory_store import MemoryStore
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from computepool_broker.ledger.reconcile import Held
     from computepool_broker.model.records import AgentRecord, Allocation, NodeRecord
     from computepool_broker.model.request import Spec
-    from computepool_broker.services.agents import Answer
+    from computepool_broker.services.messages import Answer
     from computepool_broker.store.base import Store
 
 

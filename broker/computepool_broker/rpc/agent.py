@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from computepool_broker.services.agents import AgentService, Answer
+    from computepool_broker.services.agents import AgentService
+    from computepool_broker.services.messages import Answer
     from computepool_broker.services.pool import Pool
 
     Context = grpc.aio.ServicerContext[Any, Any]

@@ -20,7 +20,7 @@ from computepool_broker.rpc.from_wire import (
     read_resources,
     read_tenant,
 )
-from computepool_broker.services.agents import Mark, Open, Report
+from computepool_broker.services.messages import Mark, Open, Report
 from computepool_broker.services.reports import MAX_PARTS as MAX_REPORT_PARTS
 
 if TYPE_CHECKING:

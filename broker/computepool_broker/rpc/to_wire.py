@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from computepool_broker.model.refusal import Refusal
     from computepool_broker.model.request import Spec
     from computepool_broker.placement.planner import Place
-    from computepool_broker.services.agents import Mark
+    from computepool_broker.services.messages import Mark
 
 DETAIL_CENTERS = 8
 """Centers in an error's details: trailers over 8 KiB are dropped by many peers."""

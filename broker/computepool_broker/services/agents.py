@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
 from computepool_broker.errors import (
     AgentNameTakenError,
-    EpochImplausibleError,
     NodeOwnedError,
     ProtocolUnsupportedError,
     ReportOutOfOrderError,
     SessionStaleError,
 )
 from computepool_broker.ledger import adoption, reconcile
-from computepool_broker.ledger.transaction import EpochStart, PutAgent, Transaction
+from computepool_broker.ledger.transaction import PutAgent, Transaction
 from computepool_broker.model.records import AgentRecord, AgentState
+from computepool_broker.services.continuity import Continuity
+from computepool_broker.services.messages import Answer, Mark, Open, Report
 from computepool_broker.services.pacing import least_gap_ms, next_sync_ms
 from computepool_broker.services.reports import Reports
 from computepool_broker.services.settle import Settler
@@ -25,62 +26,15 @@ from computepool_broker.services.settle import Settler
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from computepool_broker.ledger.reconcile import Command, Held
     from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
-    from computepool_broker.model.records import NodeRecord
     from computepool_broker.services.pool import AgentLife, Pool
 
     Stage = Callable[[Transaction], Outcome]
 
 PROTOCOL_VERSION = 1
-MAX_EPOCH_JUMP = 1_000
-"""An agent that claims an epoch further ahead than this is refused, not believed."""
 
 log = structlog.get_logger()
-
-
-class Mark(NamedTuple):
-    """Which commit of which life of which store."""
-
-    identity: str
-    epoch: int
-    revision: int
-
-
-class Open(NamedTuple):
-    """A validated OpenSession."""
-
-    record: AgentRecord
-    protocol_version: int
-    seen: Mark
-    held_leases: int
-
-
-class Report(NamedTuple):
-    """A validated Sync, or one part of it."""
-
-    agent: str
-    session: int
-    sequence: int
-    part: int
-    parts: int
-    applied_revision: int
-    held: list[Held]
-    nodes: list[NodeRecord]
-    nodes_unchanged: bool
-    oldest_ms: int = 0
-
-
-class Answer(NamedTuple):
-    """What a report is answered with."""
-
-    mark: Mark
-    commands: list[Command]
-    next_sync_ms: int
-    least_gap_ms: int
-    want_full: bool = False
-    part_accepted: bool = False
 
 
 class AgentService:
@@ -91,7 +45,7 @@ class AgentService:
         self._jitter = jitter
         self._reports = Reports()
         self._settler = Settler(pool)
-        self._spoken: set[str] = set()  # agents, also forgotten ones, of this process's life
+        self._continuity = Continuity(pool.state)
         self._hung_up = False
 
     def mark(self) -> Mark:
@@ -126,8 +80,7 @@ class AgentService:
         book = state.agents.get(record.name)
         if book is not None:
             _check_successor(book, record)
-        self._doubt_continuity(stage, call)
-        self._spoken.add(record.name)
+        self._continuity.doubt(stage, call)
         stage(
             Transaction(
                 state.epoch, agents=(PutAgent(record.name, record, AgentState.RECONCILING),)
@@ -151,37 +104,6 @@ class AgentService:
             backend=record.backend,
         )
         return self.mark(), int(self._jitter() * 200)
-
-    def _doubt_continuity(self, stage: Stage, call: Open) -> None:
-        """Raise the epoch when an agent has seen what this store does not know (rule 17)."""
-        state, seen = self._pool.state, call.seen
-        if seen.epoch > state.epoch + MAX_EPOCH_JUMP:
-            raise EpochImplausibleError(
-                "seen.epoch", f"{seen.epoch} is too far ahead of this store's {state.epoch}"
-            )
-        if not seen.identity:
-            return
-        # An agent that has not spoken to this process cannot have seen what it has committed:
-        # that the revision has passed the agent's meanwhile proves nothing.
-        spoken = call.record.name in self._spoken
-        known_through = state.revision if spoken else state.opened_revision
-        went_back = (
-            seen.identity == state.identity
-            and seen.epoch == state.epoch
-            and seen.revision > known_through
-        )
-        foreign = seen.identity != state.identity and seen.epoch >= state.epoch
-        if went_back or foreign or seen.epoch > state.epoch:
-            epoch = max(seen.epoch, state.epoch) + 1
-            stage(Transaction(state.epoch, new_epoch=EpochStart(epoch, state.opened_revision)))
-            log.warning(
-                "epoch_raised",
-                epoch=epoch,
-                agent=call.record.name,
-                seen_identity=seen.identity,
-                seen_epoch=seen.epoch,
-                seen_revision=seen.revision,
-            )
 
     async def close_session(self, agent: str, session: int) -> None:
         """The agent stops in good order.

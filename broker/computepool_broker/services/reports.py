@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from computepool_broker.errors import InvalidArgumentError, ReportOutOfOrderError
 
 if TYPE_CHECKING:
-    from computepool_broker.services.agents import Report
+    from computepool_broker.services.messages import Report
 
 MAX_PARTS = 1_000
 MAX_NODES = 100_000

@@ -62,30 +62,16 @@ def sums_by_center(columns: Columns, state: LedgerState) -> dict[str, CenterSums
     live, ok = columns.live[rows], columns.ok[rows]
     center = columns.center[rows]
 
-    def by_center(values: NDArray[np.int64]) -> list[int]:
-        # float64 sums are exact below 2^53: 10^5 nodes of 2^36 MiB.
-        return [int(v) for v in np.bincount(center, weights=values, minlength=count)]
-
-    nodes = by_center(live.astype(np.int64))
-    schedulable = by_center(ok.astype(np.int64))
+    nodes = _by(center, live.astype(np.int64), count)
+    schedulable = _by(center, ok.astype(np.int64), count)
     fixed: dict[str, list[Sums]] = {}
     for at, key in enumerate(FIXED):
         total, reserved = columns.total[at, rows], columns.reserved[at, rows]
         foreign, free = columns.foreign[at, rows], columns.free[at, rows]
         granted = total - reserved - foreign - free
         clamped = np.maximum(free, 0)
-        table = [
-            by_center(a)
-            for a in (
-                total,
-                reserved,
-                foreign,
-                granted,
-                clamped,
-                clamped * ok,
-                np.maximum(-free, 0),
-            )
-        ]
+        parts = (total, reserved, foreign, granted, clamped, clamped * ok, np.maximum(-free, 0))
+        table = [_by(center, amounts, count) for amounts in parts]
         fixed[key] = [
             Sums(t, r, f, g, in_flight[name].get(key, 0), releasing[name].get(key, 0), fr, sc, ov)
             for name, t, r, f, g, fr, sc, ov in zip(columns.centers, *table, strict=True)
@@ -102,6 +88,11 @@ def sums_by_center(columns: Columns, state: LedgerState) -> dict[str, CenterSums
         for name, at in columns.centers.items()
         if nodes[at]
     }
+
+
+def _by(center: NDArray[np.int32], amounts: NDArray[np.int64], count: int) -> list[int]:
+    # float64 sums are exact below 2^53: 10^5 nodes of 2^36 MiB.
+    return [int(v) for v in np.bincount(center, weights=amounts, minlength=count)]
 
 
 def _device_sums(
