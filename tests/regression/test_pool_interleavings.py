@@ -100,4 +100,5 @@ def test_a_forgotten_agent_does_not_bring_back_what_was_given_up(world: World) -
 
 
 async def forget(world: World, name: str) -> None:
+    world.oracle.forgotten(world.agents[name])
     await world.kit.inventory.forget(name)

@@ -123,11 +123,15 @@ class MemoryStore:
     def let_go(self) -> None:
         """Finish the commits under way, in their order, and hold no more."""
         self.hold = False
-        under_way, self._under_way = self._under_way, []
-        for rows, done in under_way:
-            self._write(rows)
-            if not done.done():
-                done.set_result(None)
+        while self._under_way:
+            self.finish_one()
+
+    def finish_one(self) -> None:
+        """Finish the oldest commit under way."""
+        rows, done = self._under_way.pop(0)
+        self._write(rows)
+        if not done.done():
+            done.set_result(None)
 
     async def close(self) -> None:
         """See Store.close."""

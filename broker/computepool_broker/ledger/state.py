@@ -72,11 +72,12 @@ class Touched:
     """What the folds since the last look have changed: whom to wake when it is durable.
 
     Attributes:
-        allocations: Ids of all that changed.
+        allocations: All that changed, as they were then: by now they may have changed again,
+            and that is not durable yet.
         agents: Agents that have something new to do, and the revision that said so.
     """
 
-    allocations: set[str] = field(default_factory=set)
+    allocations: dict[str, Allocation] = field(default_factory=dict)
     agents: dict[str, int] = field(default_factory=dict)
 
 
@@ -188,7 +189,7 @@ class LedgerState:
                 part.revision = revision
         self.allocations[allocation_id] = record
         self._index(record)
-        self.touched.allocations.add(allocation_id)
+        self.touched.allocations[allocation_id] = record
 
     def _index(self, record: Allocation) -> None:
         if record.state in LIVE_STATES:

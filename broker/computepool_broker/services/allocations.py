@@ -72,11 +72,18 @@ class AllocationService:
             RequestIdReusedError: The request_id has other content.
             OutcomeUnknownError: The store failed.
         """
-        allocation, duplicate = await self._pool.committer.submit(
-            lambda stage: self._create(stage, call)
-        )
+        waiter: asyncio.Future[Allocation] = asyncio.get_running_loop().create_future()
+
+        def job(stage: Stage) -> tuple[Allocation, bool]:
+            made = self._create(stage, call)
+            if wait_s > 0 and made[0].state is AllocationState.RESERVED:
+                # Here, not when this is durable: by then ACTIVE may be so too, and be missed.
+                self._pool.waiters.setdefault(made[0].id, []).append(waiter)
+            return made
+
+        allocation, duplicate = await self._pool.committer.submit(job)
         if wait_s > 0 and allocation.state is AllocationState.RESERVED:
-            allocation = await self._wait_active(allocation, wait_s)
+            allocation = await self._wait_active(allocation, waiter, wait_s)
         return allocation, duplicate
 
     def _create(self, stage: Stage, call: Create) -> tuple[Allocation, bool]:
@@ -127,7 +134,8 @@ class AllocationService:
                 retry_after_ms=1000,
             )
         refusal = self.explain(spec, placeable)
-        soon = any(c.reason not in HARD for c in refusal.centers)
+        # Without a center the first agents have yet to come.
+        soon = not refusal.centers or any(c.reason not in HARD for c in refusal.centers)
         return NoRoomError(refusal, retry_after_ms=RETRY_SOON_MS if soon else RETRY_LATE_MS)
 
     def explain(self, spec: Spec, placeable: int) -> Refusal:
@@ -135,20 +143,20 @@ class AllocationService:
         pool = self._pool
         return explain(pool.columns, spec.shape, spec.parts, placeable, pool.center_age_ms)
 
-    async def _wait_active(self, allocation: Allocation, wait_s: float) -> Allocation:
-        waiter: asyncio.Future[Allocation] = asyncio.get_running_loop().create_future()
-        waiters = self._pool.waiters.setdefault(allocation.id, [])
-        waiters.append(waiter)
+    async def _wait_active(
+        self, allocation: Allocation, waiter: asyncio.Future[Allocation], wait_s: float
+    ) -> Allocation:
         try:
             async with asyncio.timeout(wait_s):
                 return await waiter
         except TimeoutError:
             return await self.get(allocation.id)
         finally:
+            waiters = self._pool.waiters.get(allocation.id, [])
             if waiter in waiters:
                 waiters.remove(waiter)
-            if not waiters and self._pool.waiters.get(allocation.id) is waiters:
-                del self._pool.waiters[allocation.id]
+                if not waiters:
+                    del self._pool.waiters[allocation.id]
 
     async def preview(self, spec: Spec) -> tuple[list[Place], Refusal | None, int]:
         """Places, or the refusal; and the view's revision. Changes nothing."""
@@ -200,12 +208,12 @@ class AllocationService:
         def job(stage: Stage) -> Allocation:
             pool = self._pool
             allocation = self._find(allocation_id)
-            _check_etag(allocation, etag)
             if allocation.state not in LIVE_STATES:
                 raise LeaseEndedError(
                     f"{allocation_id} has ended: {allocation.end_reason.name}",
                     metadata={"end_reason": allocation.end_reason.name},
                 )
+            _check_etag(allocation, etag)
             ttl = ttl_s or allocation.spec.ttl_s
             tx = lifecycle.change_spec_ttl(pool.state, allocation, ttl)
             if tx is not None:

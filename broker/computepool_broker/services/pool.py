@@ -127,10 +127,7 @@ class Pool:
             life = self.lives.get(name)
             if life is not None and revision > life.answered_revision:
                 life.bell.set()
-        for allocation_id in touched.allocations:
-            allocation = self.state.allocations.get(allocation_id)
-            if allocation is None:
-                continue
+        for allocation_id, allocation in touched.allocations.items():
             if allocation.state is not AllocationState.RESERVED:
                 self.admission.drop(allocation_id)
                 for waiter in self.waiters.pop(allocation_id, ()):
