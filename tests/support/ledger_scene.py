@@ -148,6 +148,11 @@ async def grant_until_it_fails(store: Store, life: str, staged: list[str]) -> se
         confirmed.add(key)
 
 
+def cordon(node: str) -> Transaction:
+    """An operator cordons a node, in the first epoch."""
+    return Transaction(1, blockers=(SetBlockers(node, Blocker.CORDONED, 0, "later"),))
+
+
 def end(state: LedgerState, key: str) -> Transaction | None:
     """The tenant releases an allocation."""
     return lifecycle.end(state, state.allocations[key], EndReason.RELEASED, "done")

@@ -6,10 +6,12 @@ import sqlite3
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Protocol
 
+from computepool_broker.ledger.invariants import check_invariants
 from computepool_broker.ledger.state import LedgerState
 from computepool_broker.store import redis_keys
 from computepool_broker.store.embedded import AGENT, ALLOCATION, FILE, META, NODE, EmbeddedStore
 from computepool_broker.store.redis import RedisStore
+from support.state_text import lasting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from computepool_broker.store.base import Store
     from support.redis_server import RedisServer
+    from support.state_text import Shown
 
 
 class StorePlace(Protocol):
@@ -111,3 +114,10 @@ async def opened(place: StorePlace) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+async def kept(place: StorePlace) -> Shown:
+    """What a store opened on that data finds; it holds together."""
+    async with opened(place) as store:
+        assert check_invariants(store.state) == []
+        return lasting(store.state)
