@@ -26,10 +26,15 @@ class Deadlines:
         self._at[key] = at_ms
         if known is None or at_ms < known:
             heapq.heappush(self._heap, (at_ms, key))
+            self._tidy()
 
     def drop(self, key: str) -> None:
         """Forget a deadline."""
         self._at.pop(key, None)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove overtaken entries when most are: each shortening leaves one behind."""
         if len(self._heap) > SMALL_HEAP and len(self._heap) > 4 * len(self._at):
             self._heap = [(at, k) for k, at in self._at.items()]
             heapq.heapify(self._heap)
@@ -42,17 +47,17 @@ class Deadlines:
     def due(self, now_ms: int, most: int) -> list[str]:
         """Ids whose deadline has passed, at most `most`; they stay until dropped or moved."""
         out: list[str] = []
-        again: list[tuple[int, str]] = []
+        again: dict[str, int] = {}
         while self._heap and self._heap[0][0] <= now_ms and len(out) < most:
             _, key = heapq.heappop(self._heap)
             at = self._at.get(key)
             if at is None:
                 continue
-            if at <= now_ms and key not in out:
+            if at <= now_ms and key not in again:
                 out.append(key)
-            again.append((at, key))
-        for entry in again:
-            heapq.heappush(self._heap, entry)
+            again[key] = at
+        for key, at in again.items():
+            heapq.heappush(self._heap, (at, key))
         return out
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from computepool_broker.ledger.transaction import PutNode
+from computepool_broker.ledger.transaction import Blocker, PutNode
 from computepool_broker.model.amounts import DEVICE_PREFIX
 from computepool_broker.model.records import (
     Allocation,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from computepool_broker.ledger.state import AgentBook, LedgerState
     from computepool_broker.model.amounts import Amounts
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.model.request import Spec
 
 
@@ -145,7 +146,7 @@ def node_changes(
             out.append(PutNode(record.name, kept))
     for name in sorted(agent.nodes - seen):
         book = state.nodes[name]
-        if not book.leases:
+        if _empty(book):
             out.append(PutNode(name, None))
         elif not book.record.gone:
             out.append(PutNode(name, book.record._replace(gone=True)))
@@ -156,9 +157,20 @@ def emptied_nodes(state: LedgerState, agent: AgentBook) -> tuple[PutNode, ...]:
     """Nodes that had vanished and whose last lease is gone too: they leave the pool."""
     return tuple(
         PutNode(name, None)
-        for name in sorted(agent.nodes)
-        if state.nodes[name].record.gone and not state.nodes[name].leases
+        for name in sorted(
+            name
+            for name in agent.nodes
+            if state.nodes[name].record.gone and _empty(state.nodes[name])
+        )
     )
+
+
+def _empty(book: NodeBook) -> bool:
+    """Whether a node that vanished can be forgotten: not with leases, nor while it is cordoned.
+
+    A node is cordoned to be worked on, vanishes meanwhile, and must come back cordoned.
+    """
+    return not book.leases and not book.blockers & Blocker.CORDONED
 
 
 def _with_ghosts(record: NodeRecord, old: NodeRecord, used: Mapping[str, int]) -> NodeRecord:

@@ -68,7 +68,12 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
             want_full=answer.want_full,
             part_accepted=answer.part_accepted,
         )
+        left = to_wire.PAGE_BYTES
         for command in answer.commands:
+            if left < 0 and command.action is Action.ADMIT:
+                # The rest comes with the next answer: what is not admitted is asked for again.
+                out.next_sync_ms = answer.least_gap_ms
+                continue
             line = out.commands.add(
                 lease_id=command.lease_id,
                 action=to_wire.number(command.action),
@@ -76,6 +81,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
             )
             if command.action is Action.ADMIT and command.record is not None:
                 to_wire.fill_record(line.record, answer.mark, *command.record, self._writer)
+                left -= line.ByteSize()
         return out
 
     async def WatchCommands(

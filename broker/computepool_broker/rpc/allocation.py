@@ -84,7 +84,7 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
             leases=to_wire.planned(self._pool.state, places), view_revision=revision
         )
         if refusal is not None:
-            out.refusal.CopyFrom(to_wire.refusal(refusal, len(refusal.centers)))
+            out.refusal.CopyFrom(to_wire.refusal(refusal))
         return out
 
     async def GetAllocation(
@@ -103,9 +103,18 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         size, after = from_wire.read_page(request.page_size, request.page_token)
         tenant = from_wire.read_tenant("tenant", request.tenant) if request.tenant else ""
         rows, more = await self._service.page(after, size, tenant, ended=request.include_ended)
-        out = wire.ListAllocationsResponse(next_page_token=rows[-1].id if more else "")
+        out = wire.ListAllocationsResponse()
+        left = to_wire.PAGE_BYTES
         for allocation in rows:
-            self._fill(out.allocations.add(), allocation)
+            row = wire.Allocation()
+            self._fill(row, allocation)
+            left -= row.ByteSize()
+            if left < 0 and out.allocations:
+                more = True
+                break
+            out.allocations.append(row)
+        if more:
+            out.next_page_token = out.allocations[-1].id
         return out
 
     async def RenewAllocation(

@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from computepool_broker.errors import InvalidArgumentError, NoRoomError, PoolError
-from computepool_broker.rpc.to_wire import DETAIL_CENTERS, refusal
+from computepool_broker.rpc.to_wire import short_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ CODES = {
     "AGENT_ALIVE": code_pb2.FAILED_PRECONDITION,
     "ETAG_MISMATCH": code_pb2.ABORTED,
 }
-MAX_MESSAGE = 1_000
+MAX_MESSAGE = 500
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ def status_of(error: PoolError) -> status_pb2.Status:
         bad.field_violations.add(field=error.field, description=error.problem)
         details.append(bad)
     if isinstance(error, NoRoomError):
-        details.append(refusal(error.refusal, DETAIL_CENTERS))
+        details.append(short_refusal(error.refusal))
     packed = []
     for detail in details:
         box = any_pb2.Any()
@@ -72,10 +72,9 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     """End the call with the status of an error. A bug is logged whole and told as INTERNAL."""
     if not isinstance(error, PoolError):
         log.error("internal_error", exc_info=error)
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error; see the broker's log")
-    else:
-        status: Any = rpc_status.to_status(status_of(error))
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        error = PoolError("internal error; see the broker's log")
+    status: Any = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):

@@ -49,7 +49,9 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         """See the contract."""
         precision = request.precision or DEFAULT_PRECISION
         catalogue().peak_gflops("", precision)  # refuses an unknown precision, naming the field
-        view = await self._service.view()
+        return await self._service.view(lambda sums: self._view(sums, precision))
+
+    def _view(self, sums: dict[str, CenterSums], precision: str) -> wire.GetViewResponse:
         pool = self._pool
         out = wire.GetViewResponse(
             mark=to_wire.mark(self._agents.mark()),
@@ -61,13 +63,19 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
             grants_total=pool.grants,
             refusals_total=pool.refusals,
         )
-        centers = self._centers(view.centers)
+        centers = self._centers(sums)
+        agents: dict[str, list[AgentBook]] = {}
+        for book in pool.state.agents.values():
+            agents.setdefault(book.record.center, []).append(book)
+        ages = pool.center_ages_ms()
         regions: dict[str, wire.RegionView] = {}
         for name in sorted(centers):
             region, role = centers[name]
             if region not in regions:
                 regions[region] = wire.RegionView(region=region, role=role)
-            regions[region].centers.append(self._center(name, view.centers.get(name), precision))
+            center = self._center(name, agents.get(name, []), sums.get(name), precision)
+            center.age_ms = ages.get(name, 0) if name in sums else NEVER
+            regions[region].centers.append(center)
         out.regions.extend(regions[name] for name in sorted(regions))
         return out
 
@@ -79,13 +87,13 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
             out[book.record.center] = (book.record.region, book.record.role)
         return out
 
-    def _center(self, name: str, sums: CenterSums | None, precision: str) -> wire.CenterView:
+    def _center(
+        self, name: str, agents: list[AgentBook], sums: CenterSums | None, precision: str
+    ) -> wire.CenterView:
         pool = self._pool
-        agents = [a for a in pool.state.agents.values() if a.record.center == name]
         cordon = pool.state.centers.get(name)
         out = wire.CenterView(
             center=name,
-            age_ms=pool.center_age_ms(name) if sums else NEVER,
             cordoned=bool(cordon and cordon.cordoned),
             cordon_message=cordon.message if cordon and cordon.cordoned else "",
             agents=len(agents),
@@ -106,10 +114,11 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         """See the contract."""
         size, after = from_wire.read_page(request.page_size, request.page_token)
         center = from_wire.read_id("center", request.center) if request.center else ""
-        books, more = await self._service.nodes(after, size, center)
+        rows, more = await self._service.nodes(after, size, center, self._node)
+        fitting = to_wire.fitting(rows)
+        more = more or len(fitting) < len(rows)
         return wire.ListNodesResponse(
-            nodes=[self._node(b) for b in books],
-            next_page_token=books[-1].record.name if more else "",
+            nodes=fitting, next_page_token=fitting[-1].name if more else ""
         )
 
     def _node(self, book: NodeBook) -> wire.Node:
@@ -151,8 +160,8 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
 
     async def ListAgents(self, _: wire.ListAgentsRequest, __: Context) -> wire.ListAgentsResponse:
         """See the contract."""
-        rows = await self._service.agents()
-        return wire.ListAgentsResponse(agents=[self._agent(*row) for row in rows[:MAX_AGENTS]])
+        rows = await self._service.agents(self._agent)
+        return wire.ListAgentsResponse(agents=to_wire.fitting(rows[:MAX_AGENTS]))
 
     def _agent(self, book: AgentBook, life: AgentLife) -> wire.Agent:
         record = book.record

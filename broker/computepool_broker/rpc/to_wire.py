@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import types_pb2 as types
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from enum import IntEnum
 
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+    from google.protobuf.message import Message
 
     from computepool_broker.ledger.state import LedgerState
     from computepool_broker.model.amounts import Amounts
@@ -22,7 +23,25 @@ if TYPE_CHECKING:
     from computepool_broker.services.messages import Mark
 
 DETAIL_CENTERS = 8
-"""Centers in an error's details: trailers over 8 KiB are dropped by many peers."""
+"""Centers in an error's details at most; fewer when their names are long."""
+DETAIL_BYTES = 2_048
+"""Of a refusal in an error's details: with all else in a status it stays under 4 KiB, since
+trailers over 8 KiB are dropped by many peers."""
+MAX_SUMMARY = 500
+PAGE_BYTES = 3 * 1024 * 1024
+"""Of the rows in a page, and of the records in an answer: a message has at most 4 MiB."""
+
+M = TypeVar("M", bound="Message")
+
+
+def fitting(rows: list[M], most_bytes: int = PAGE_BYTES) -> list[M]:
+    """The first of the rows, as many as go into one message; at least one, if there is one."""
+    left = most_bytes
+    for at, row in enumerate(rows):
+        left -= row.ByteSize()
+        if left < 0 and at:
+            return rows[:at]
+    return rows
 
 
 def number(value: IntEnum) -> Any:
@@ -165,12 +184,22 @@ def planned(state: LedgerState, places: list[Place]) -> list[wire.Lease]:
     return out
 
 
-def refusal(r: Refusal, most: int) -> wire.Refusal:
-    """A refusal with at most `most` centers."""
+def refusal(r: Refusal) -> wire.Refusal:
+    """A refusal with all centers."""
+    return _refusal(r, [wire.CenterRefusal(**c._asdict()) for c in r.centers], r.summary)
+
+
+def short_refusal(r: Refusal) -> wire.Refusal:
+    """A refusal for an error's details: the first centers, as many as go there."""
+    nearest = [wire.CenterRefusal(**c._asdict()) for c in r.centers[:DETAIL_CENTERS]]
+    return _refusal(r, fitting(nearest, DETAIL_BYTES), r.summary[:MAX_SUMMARY])
+
+
+def _refusal(r: Refusal, centers: list[wire.CenterRefusal], summary: str) -> wire.Refusal:
     return wire.Refusal(
-        summary=r.summary,
-        centers=[wire.CenterRefusal(**c._asdict()) for c in r.centers[:most]],
-        centers_omitted=max(0, len(r.centers) - most),
+        summary=summary,
+        centers=centers,
+        centers_omitted=len(r.centers) - len(centers),
         view_revision=r.revision,
         parts_placeable=r.parts_placeable,
     )

@@ -141,7 +141,10 @@ class AllocationService:
     def explain(self, spec: Spec, placeable: int) -> Refusal:
         """Why there is no room, as of now."""
         pool = self._pool
-        return explain(pool.columns, spec.shape, spec.parts, placeable, pool.center_age_ms)
+        ages = pool.center_ages_ms()
+        return explain(
+            pool.columns, spec.shape, spec.parts, placeable, lambda center: ages.get(center, 0)
+        )
 
     async def _wait_active(
         self, allocation: Allocation, waiter: asyncio.Future[Allocation], wait_s: float

@@ -167,13 +167,21 @@ class Committer:
         self.batches += 1
         self.jobs += len(batch)
         touched = self._store.state.take_touched()
-        commit = self._store.commit()
+        commit = self._commit()
         if isinstance(commit, asyncio.Future) and commit.done() and not commit.exception():
             self._hand_out(done, touched, len(batch))
             return
         task = asyncio.create_task(self._finish(commit, done, touched, len(batch)))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
+
+    def _commit(self) -> Awaitable[None]:
+        try:
+            return self._store.commit()
+        except Exception as error:  # noqa: BLE001 - a bug must not leave its callers waiting
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
 
     async def _finish(
         self,

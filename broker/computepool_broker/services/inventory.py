@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import structlog
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     Stage = Callable[[Transaction], Outcome]
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -39,45 +41,54 @@ class Forgotten(NamedTuple):
     nodes: int
 
 
-class View(NamedTuple):
-    """Sums by center, true for `revision`."""
-
-    centers: dict[str, CenterSums]
-    revision: int
-
-
 class InventoryService:
-    """What people and dashboards ask."""
+    """What people and dashboards ask.
+
+    Books change with every grant. So whoever asks says how to show them, and that is done where
+    they are read: later they would hold what is not durable yet.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._names: list[str] = []
+        self._names_at = -1
 
-    async def view(self) -> View:
-        """Sums over the whole pool."""
+    async def view(self, show: Callable[[dict[str, CenterSums]], T]) -> T:
+        """Sums over the whole pool, by center, as `show` shows them."""
         pool = self._pool
-        return await pool.committer.submit(
-            lambda _: View(sums_by_center(pool.columns, pool.state), pool.state.revision)
-        )
+        return await pool.committer.submit(lambda _: show(sums_by_center(pool.columns, pool.state)))
 
-    async def nodes(self, after: str, size: int, center: str) -> tuple[list[NodeBook], bool]:
-        """Nodes with a name above `after`, by name; and whether more follow."""
+    async def nodes(
+        self, after: str, size: int, center: str, show: Callable[[NodeBook], T]
+    ) -> tuple[list[T], bool]:
+        """Nodes with a name above `after`, by name, as shown; and whether more follow."""
 
-        def job(_: Stage) -> tuple[list[NodeBook], bool]:
-            names = sorted(
-                name
-                for name, book in self._pool.state.nodes.items()
-                if name > after and (not center or book.record.center == center)
-            )
-            return [self._pool.state.nodes[n] for n in names[:size]], len(names) > size
+        def job(_: Stage) -> tuple[list[T], bool]:
+            rows: list[T] = []
+            nodes, names = self._pool.state.nodes, self._sorted_names()
+            for at in range(bisect_right(names, after), len(names)):
+                book = nodes[names[at]]
+                if not center or book.record.center == center:
+                    if len(rows) == size:
+                        return rows, True
+                    rows.append(show(book))
+            return rows, False
 
         return await self._pool.committer.submit(job)
 
-    async def agents(self) -> list[tuple[AgentBook, AgentLife]]:
-        """All agents by name."""
+    def _sorted_names(self) -> list[str]:
+        """Names of all nodes, sorted anew only when some have come or gone."""
+        layout = self._pool.columns.layout
+        if layout != self._names_at:
+            self._names, self._names_at = sorted(self._pool.state.nodes), layout
+        return self._names
 
-        def job(_: Stage) -> list[tuple[AgentBook, AgentLife]]:
+    async def agents(self, show: Callable[[AgentBook, AgentLife], T]) -> list[T]:
+        """All agents by name, as shown."""
+
+        def job(_: Stage) -> list[T]:
             agents = self._pool.state.agents
-            return [(agents[name], self._pool.life(name)) for name in sorted(agents)]
+            return [show(agents[name], self._pool.life(name)) for name in sorted(agents)]
 
         return await self._pool.committer.submit(job)
 
@@ -107,6 +118,8 @@ class InventoryService:
             why = f"agent {agent} was forgotten"
             stage(lifecycle.end_and_gone(state, allocation, positions, EndReason.LOST, why))
         nodes = sorted(book.nodes)
+        # Its doorbells end, too: the session is no longer there.
+        self._pool.life(agent).bell.set()
         stage(Transaction(state.epoch, nodes=tuple(PutNode(n, None) for n in nodes)))
         stage(Transaction(state.epoch, agents=(PutAgent(agent, None),)))
         self._pool.lives.pop(agent, None)

@@ -108,16 +108,22 @@ class Pool:
             self.expected_agents.clear()
         return bool(self.expected_agents)
 
-    def center_age_ms(self, center: str) -> int:
-        """Age of the oldest node report of a center; -1 when one has not reported yet."""
-        oldest = 0
-        for book in self.state.agents.values():
-            if book.record.center == center and book.nodes:
-                life = self.lives.get(book.record.name)
-                if life is None or life.observed_ms == NEVER:
-                    return NEVER
-                oldest = max(oldest, self.clock.now_ms - life.observed_ms)
-        return oldest
+    def center_ages_ms(self) -> dict[str, int]:
+        """Age of the oldest node report by center; -1 when one has not reported yet.
+
+        All at once: every refusal asks, and there can be thousands of agents.
+        """
+        ages: dict[str, int] = {}
+        now = self.clock.now_ms
+        for name, book in self.state.agents.items():
+            if book.nodes:
+                life = self.lives.get(name)
+                center, oldest = book.record.center, ages.get(book.record.center, 0)
+                if oldest == NEVER or life is None or life.observed_ms == NEVER:
+                    ages[center] = NEVER
+                else:
+                    ages[center] = max(oldest, now - life.observed_ms)
+        return ages
 
     # -- what became durable ---------------------------------------------------------------
 

@@ -1,0 +1,102 @@
+"""Answers that said the wrong thing or too much, and tables that grew without bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from computepool_broker.control.ttl import Deadlines
+from computepool_broker.errors import LeaseEndedError, NoRoomError
+from computepool_broker.ledger.transaction import Blocker
+from computepool_broker.rpc.errors import status_of
+from computepool_broker.rpc.server import bare_server
+from support.broker_kit import BrokerKit, running_broker
+from support.builders import make_node, make_spec
+from support.memory_store import MemoryStore
+
+MOST_DETAILS = 4096
+
+
+async def test_renewing_an_ended_lease_says_so_whatever_the_etag() -> None:
+    async with running_broker(make_node()) as kit:
+        made = await kit.create(make_spec(gpus=1))
+        etag = made.etag
+        await kit.allocations.release(made.id, "", "")
+        with pytest.raises(LeaseEndedError):
+            await kit.allocations.renew(made.id, etag, 0)
+
+
+def test_renewing_to_and_fro_does_not_pile_up_deadlines() -> None:
+    deadlines = Deadlines()
+    for at in range(20_000):
+        deadlines.set("x", 1_000_000 if at % 2 else 10_000)
+    deadlines.due(20_000, 500)
+    assert len(deadlines._heap) < 5_000
+
+
+async def test_a_cordoned_node_that_vanishes_for_a_while_comes_back_cordoned() -> None:
+    store = MemoryStore()
+    async with running_broker(make_node("n1"), make_node("n2"), store=store) as kit:
+        await kit.inventory.cordon_node("n1", "new fans", on=True)
+        await kit.report([make_node("n2")])
+        assert Blocker.names(kit.pool.state.nodes["n1"].blockers) == ["CORDONED", "GONE"]
+        again = BrokerKit(MemoryStore(store.disk))
+        await again.start()
+        await again.join(make_node("n1"), make_node("n2"))
+        assert Blocker.names(again.pool.state.nodes["n1"].blockers) == ["CORDONED"]
+        await again.report([make_node("n2")])
+        await again.inventory.cordon_node("n1", "", on=False)
+        await again.report()
+        assert "n1" not in again.pool.state.nodes
+        await again.stop()
+
+
+async def test_details_of_a_refusal_stay_small_whatever_was_asked_for() -> None:
+    centers = [f"{'c' * 240}-{at}" for at in range(12)]
+    nodes = [make_node(c, agent=c, center=c, region="r" * 250) for c in centers]
+    models = [f"{'m' * 120}-{at}" for at in range(64)]
+    async with running_broker(*nodes) as kit:
+        with pytest.raises(NoRoomError) as refusal:
+            await kit.create(make_spec(gpus=1, models=models))
+        status = status_of(refusal.value)
+        assert status.ByteSize() < MOST_DETAILS
+
+
+async def test_an_empty_pool_asks_for_a_retry_soon() -> None:
+    kit = BrokerKit(MemoryStore())
+    await kit.start()
+    with pytest.raises(NoRoomError) as refusal:
+        await kit.create(make_spec(gpus=1))
+    assert refusal.value.retry_after_ms is not None
+    assert refusal.value.retry_after_ms <= 2_000
+    await kit.stop()
+
+
+async def test_a_bug_is_told_with_a_reason_like_every_error() -> None:
+    async def fails(_: bytes, __: Any) -> bytes:
+        raise KeyError("hidden")
+
+    server = bare_server()
+    handler: Any = grpc.unary_unary_rpc_method_handler(fails)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", {"F": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call: Any = channel.unary_unary("/t.T/F")
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await call(b"")
+    finally:
+        await server.stop(None)
+    error = failed.value
+    assert error.code() is grpc.StatusCode.INTERNAL
+    status = rpc_status.from_call(error)
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    assert (info.reason, info.domain) == ("INTERNAL", "computepool")
+    assert "hidden" not in status.message
