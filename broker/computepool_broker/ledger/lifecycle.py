@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from computepool_broker.placement.planner import Place
 
 MAX_PLACEMENTS = 3
-"""A refused part is placed anew so often, then its allocation has failed (semantics, rule 15)."""
+"""A part that is refused is placed anew so often, then its allocation has failed (semantics,
+rule 15). Counted by part: one node that refuses all its parts of a gang does not end the gang."""
 
 
 def grant(state: LedgerState, draft: Allocation, places: Sequence[Place]) -> Transaction:

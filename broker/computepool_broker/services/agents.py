@@ -9,6 +9,7 @@ import structlog
 
 from computepool_broker.errors import (
     AgentNameTakenError,
+    InvalidArgumentError,
     NodeOwnedError,
     ProtocolUnsupportedError,
     ReportOutOfOrderError,
@@ -79,7 +80,8 @@ class AgentService:
         state = pool.state
         book = state.agents.get(record.name)
         if book is not None:
-            _check_successor(book, record)
+            awaited = pool.warming_up and record.name in pool.expected_agents
+            _check_successor(book, record, awaited=awaited)
         self._continuity.doubt(stage, call)
         stage(
             Transaction(
@@ -158,8 +160,8 @@ class AgentService:
             await life.bell.wait()
             if self._hung_up:
                 return
+            self._present(agent, session)  # before the ring is taken: it may be another session's
             life.bell.clear()
-            self._present(agent, session)
             yield self._pool.state.revision
             gap_ms = least_gap_ms(len(book.leases), len(self._pool.state.agents))
             await asyncio.sleep(gap_ms / 1000)
@@ -183,7 +185,15 @@ class AgentService:
         """
         self._present(report.agent, report.session)
         life = self._pool.life(report.agent)
-        life.heard_ms = self._pool.clock.now_ms
+        before_ms, life.heard_ms = life.heard_ms, self._pool.clock.now_ms
+        try:
+            return await self._take(life, report)
+        except (InvalidArgumentError, NodeOwnedError, ReportOutOfOrderError):
+            # No contact: it would keep nodes open for grants that can never reach their agent.
+            life.heard_ms = before_ms
+            raise
+
+    async def _take(self, life: AgentLife, report: Report) -> Answer:
         if report.sequence < life.sequence:
             # It was overtaken on its way: what it says is no longer so.
             raise ReportOutOfOrderError(
@@ -251,12 +261,14 @@ class AgentService:
             )
 
 
-def _check_successor(book: AgentBook, record: AgentRecord) -> None:
+def _check_successor(book: AgentBook, record: AgentRecord, *, awaited: bool) -> None:
     last = book.record
     if record.journal_id != last.journal_id:
-        if book.state in (AgentState.ACTIVE, AgentState.RECONCILING):
+        if awaited or book.state in (AgentState.ACTIVE, AgentState.RECONCILING):
+            # After a restart nobody is known to be alive: the name is its owner's to take first.
+            lives = "is awaited" if awaited else "is alive"
             raise AgentNameTakenError(
-                f"agent {record.name!r} is alive with another journal; choose another name, or "
+                f"agent {record.name!r} {lives} with another journal; choose another name, or "
                 "stop that agent",
                 metadata={"agent": record.name},
             )

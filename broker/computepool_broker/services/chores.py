@@ -133,11 +133,13 @@ class Chores:
         config = pool.config
         self._judge_mass_silence(now)
         for name, book in list(pool.state.agents.items()):
-            if book.state is AgentState.LOST:
-                self._end_lost(stage, name, now)
-                continue
             silent = now - pool.life(name).heard_ms
-            if silent >= config.lost_after_s * 1000 and book.state is not AgentState.CLOSED:
+            long_silent = silent >= config.lost_after_s * 1000
+            closed = book.state is AgentState.CLOSED
+            if book.state is AgentState.LOST or (closed and long_silent):
+                # One that was stopped in good order keeps no contact terms either.
+                self._end_lost(stage, name, now)
+            elif long_silent:
                 if not pool.mass_silence:
                     self._to_state(stage, name, AgentState.LOST, silent)
             elif silent >= config.disconnected_after_s * 1000 and book.state in (

@@ -135,7 +135,7 @@ class Settler:
         stage(Transaction(state.epoch, blockers=(SetBlockers(part.node, Blocker.SUSPECT),)))
         again = (
             allocation.state is AllocationState.RESERVED
-            and allocation.refusals < lifecycle.MAX_PLACEMENTS
+            and part.place_revision < lifecycle.MAX_PLACEMENTS
         )
         if again:
             places, _ = pool.planner.plan(allocation.spec.shape, 1)
