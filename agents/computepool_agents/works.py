@@ -80,12 +80,13 @@ class Works:
         """Apply an answer: plan, start what starts at once, commit once, adopt.
 
         Args:
-            make_plan: Called under the lock; None plans nothing.
+            make_plan: Called under the lock; None plans nothing: only the contact counts.
             contact: When the report that was answered was sent.
         """
         async with self._lock:
             plan = make_plan()
             if plan is None:
+                await self._note(contact)
                 return None
             started = await self._start(plan.starts)
             change = plan.change
@@ -177,6 +178,12 @@ class Works:
                 await asyncio.sleep(backoff.next_s())
             else:
                 return
+
+    async def _note(self, contact: Contact) -> None:
+        """Count an answer that is not applied as contact all the same, unless it came late."""
+        last = self._book.contact
+        if last is None or last.boot_id != contact.boot_id or last.at_s < contact.at_s:
+            await self._commit(Change(contact=contact))
 
     async def _commit(self, change: Change) -> None:
         await self._journal.commit(change)

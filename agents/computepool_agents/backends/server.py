@@ -11,6 +11,7 @@ import os
 import platform
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,8 @@ class ServerBackend:
         self._reserve = reserve
         self._grants = grants
         self._nvml = nvml
+        # One thread: a write whose caller gave up ends before the removal that follows it.
+        self._files_thread = ThreadPoolExecutor(1, thread_name_prefix="grants")
         self._labels = {
             "os": platform.system().lower(),
             "arch": platform.machine(),
@@ -118,7 +121,7 @@ class ServerBackend:
 
     async def _files(self, work: Callable[[], None]) -> None:
         try:
-            await asyncio.to_thread(work)
+            await asyncio.get_running_loop().run_in_executor(self._files_thread, work)
         except OSError as error:
             raise BackendError(f"cannot keep the grant files: {error}") from error
 
