@@ -28,6 +28,7 @@ HARD = frozenset({"REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED", "LABELS", "MODEL"}
 """Reasons that waiting does not cure."""
 STAGES = ("DEVICE_SHARE", "DEVICES", "CPU", "MEMORY", "DISK", "EXTRA", "GANG")
 """Reasons with an amount, in the order of their filters: a center stopped late lacks little."""
+CORE_MILLI = 1000
 
 
 def explain(
@@ -123,10 +124,10 @@ def _summary(shape: Shape, count: int, placeable: int, centers: list[CenterRefus
     wants = []
     if part.devices or part.device_milli:
         models = "/".join(part.models) or "any model"
-        amount = str(part.devices) if part.devices else f"{part.device_milli}/1000 of one"
-        wants.append(f"{amount} device{'s' if part.devices > 1 else ''} ({models})")
+        amount = f"{part.device_milli}/1000 of one device"
+        wants.append(f"{_counted(part.devices, 'device') if part.devices else amount} ({models})")
     if part.cpu_milli:
-        wants.append(f"{part.cpu_milli / 1000:g} cores")
+        wants.append(_cores(part.cpu_milli))
     if part.memory_mib:
         wants.append(f"{part.memory_mib} MiB memory")
     if part.disk_mib:
@@ -136,7 +137,9 @@ def _summary(shape: Shape, count: int, placeable: int, centers: list[CenterRefus
     if not centers:
         return f"no room for {what}: no agent has reported a node yet"
     if count > 1:
-        return f"no room for {count} x ({what}): only {placeable} parts fit now"
+        return (
+            f"no room for {count} x ({what}): only {_counted(placeable, 'part')} can be placed now"
+        )
     nearest = centers[0]
     lack = f" ({_amount(nearest)} missing)" if nearest.missing else ""
     return f"no room for {what}: nearest is {nearest.center}, {nearest.reason}{lack}"
@@ -145,9 +148,19 @@ def _summary(shape: Shape, count: int, placeable: int, centers: list[CenterRefus
 def _amount(c: CenterRefusal) -> str:
     """What is missing, as a person would say it."""
     if c.resource == "cpu_milli":
-        return f"{c.missing / 1000:g} cores"
+        return _cores(c.missing)
     if c.resource == "device_milli":
         return f"{c.missing}/1000 of a device"
     if c.resource in ("memory_mib", "disk_mib"):
         return f"{c.missing} MiB {c.resource.removesuffix('_mib')}"
+    if c.resource in ("devices", "parts"):
+        return _counted(c.missing, c.resource.removesuffix("s"))
     return f"{c.missing} {c.resource}"
+
+
+def _cores(milli: int) -> str:
+    return f"{milli / 1000:g} {'core' if milli == CORE_MILLI else 'cores'}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
