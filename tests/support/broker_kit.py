@@ -145,4 +145,6 @@ async def running_broker(
             await kit.join(*nodes)
         yield kit
     finally:
+        if isinstance(kit.store, MemoryStore):
+            kit.store.let_go()
         await kit.stop()
