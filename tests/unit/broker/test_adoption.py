@@ -96,7 +96,6 @@ def test_a_lease_of_an_allocation_that_the_ledger_has_is_not_adopted() -> None:
 
 def test_adopted_amounts_that_no_store_can_count_are_refused_by_the_commit() -> None:
     tables = make_state(make_node())
-    commit(tables, reserve=(), puts=())
     huge = make_held_record(amounts=(("cpu_milli", MAX_HELD),))
     bring_back(tables, huge)
     again = adopt(tables, "a1", make_held_record("y"), 0)
