@@ -1,0 +1,72 @@
+"""Settings: layers, kinds, ranges, and what a broker refuses to start with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from computepool_broker.config import ConfigError, build, from_env, from_file, split_address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_defaults_are_valid_and_later_layers_win() -> None:
+    config = build({"listen": "127.0.0.1:1"}, {"listen": "127.0.0.1:2", "tick_ms": "100"})
+    assert (config.listen, config.tick_ms) == ("127.0.0.1:2", 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "names"),
+    [
+        ("tick_ms", 1, "tick_ms"),
+        ("tick_ms", "soon", "tick_ms"),
+        ("report_interval_s", float("nan"), "report_interval_s"),
+        ("report_interval_s", 0, "report_interval_s"),
+        ("report_interval_s", 20, "disconnected_after_s"),
+        ("lost_after_s", 5, "lost_after_s"),
+        ("retention_s", -1, "retention_s"),
+        ("admit_timeout_s", 1e9, "admit_timeout_s"),
+        ("log_level", "loud", "log_level"),
+        ("log_format", "xml", "log_format"),
+        ("insecure", "perhaps", "insecure"),
+        ("listen", "127.0.0.1", "listen"),
+        ("listen", "127.0.0.1:99999", "listen"),
+        ("listen", ":7600", "listen"),
+        ("listen", "0.0.0.0:7600", "listen"),
+        ("listen", "example.org:7600", "listen"),
+        ("lissten", "127.0.0.1:7600", "lissten"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(name: str, value: object, names: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{names}"):
+        build({name: value})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:7600", "[::1]:7600"])
+def test_loopback_needs_no_word(address: str) -> None:
+    assert build({"listen": address}).listen == address
+
+
+def test_another_address_needs_insecure() -> None:
+    assert build({"listen": "0.0.0.0:7600", "insecure": "yes"}).insecure
+
+
+def test_the_environment_names_settings_with_a_prefix() -> None:
+    assert from_env({"COMPUTEPOOL_TICK_MS": "99", "TICK_MS": "1"}) == {"tick_ms": "99"}
+
+
+def test_a_file_that_is_missing_or_no_toml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    with pytest.raises(ConfigError, match=r"config\.toml"):
+        from_file(path)
+    path.write_text("tick_ms = ")
+    with pytest.raises(ConfigError, match=r"config\.toml"):
+        from_file(path)
+    path.write_text("tick_ms = 77")
+    assert build(from_file(path)).tick_ms == 77
+
+
+def test_an_address_comes_apart() -> None:
+    assert split_address("[::1]:7600") == ("[::1]", 7600)
