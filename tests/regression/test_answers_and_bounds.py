@@ -10,12 +10,22 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from computepool_broker.control.ttl import Deadlines
-from computepool_broker.errors import LeaseEndedError, NoRoomError
+from computepool_broker.errors import (
+    InvalidArgumentError,
+    LeaseEndedError,
+    NoRoomError,
+    OverloadedError,
+)
+from computepool_broker.ledger.invariants import check_invariants
 from computepool_broker.ledger.transaction import Blocker
+from computepool_broker.model.records import Device
 from computepool_broker.rpc.errors import status_of
+from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.server import bare_server
+from computepool_broker.rpc.to_wire import SpecWriter, spec_message
+from computepool_broker.services import agents
 from support.broker_kit import BrokerKit, running_broker
-from support.builders import make_node, make_spec
+from support.builders import make_agent, make_node, make_spec
 from support.memory_store import MemoryStore
 
 MOST_DETAILS = 4096
@@ -100,3 +110,41 @@ async def test_a_bug_is_told_with_a_reason_like_every_error() -> None:
     assert status.details[0].Unpack(info)
     assert (info.reason, info.domain) == ("INTERNAL", "computepool")
     assert "hidden" not in status.message
+
+
+async def test_an_agent_with_ever_new_kinds_of_devices_does_not_spoil_the_view() -> None:
+    async with running_broker(make_node()) as kit:
+        kinds = [
+            make_node(
+                f"m{n}",
+                devices=tuple(Device(f"d{at}", "X", 1 + 64 * n + at) for at in range(64)),
+            )
+            for n in range(520)
+        ]
+        with pytest.raises(InvalidArgumentError, match="kinds of devices"):
+            await kit.report([make_node(), *kinds])
+        extras = [
+            make_node(f"m{n}", extras={f"e{n}-{at}": 1 for at in range(30)}) for n in range(9)
+        ]
+        with pytest.raises(InvalidArgumentError, match="named extras"):
+            await kit.report([make_node(), *extras])
+        assert list(kit.pool.state.nodes) == ["n1"]
+        assert not check_invariants(kit.pool.state, kit.pool.columns)
+
+
+async def test_agents_beyond_count_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "MAX_AGENTS", 2)
+    async with running_broker(make_node("n1"), make_node("n2", agent="a2")) as kit:
+        with pytest.raises(OverloadedError):
+            await kit.open(make_agent("a3"))
+        await kit.open(make_agent("a2", session=2))
+
+
+def test_long_specs_are_not_remembered() -> None:
+    reader, writer = SpecReader(), SpecWriter()
+    for at in range(3):
+        labels = {f"k{place}": f"{at}" * 256 for place in range(64)}
+        message = spec_message(make_spec(cpu=1, labels=labels))
+        assert writer.message(reader.read("spec", message)) == message
+    assert not reader._known
+    assert not writer._known

@@ -28,6 +28,8 @@ DEFAULT_WAIT_MS = 10_000
 MAX_PAGE = 1_000
 DEFAULT_PAGE = 100
 KNOWN_SPECS = 4_096
+KNOWN_BYTES = 4_096
+"""Of a spec that is remembered: those that repeat are short, and the memory is bounded."""
 RESERVED = wire.WAIT_FOR_RESERVED
 
 
@@ -43,7 +45,8 @@ class SpecReader:
         spec = self._known.get(key)
         if spec is None:
             spec = read_spec(field, message)
-            self._known[key] = spec
+            if len(key) <= KNOWN_BYTES:
+                self._known[key] = spec
             if len(self._known) > KNOWN_SPECS:
                 self._known.popitem(last=False)
         return spec

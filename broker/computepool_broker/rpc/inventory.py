@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_FINDINGS = 1_000
-MAX_AGENTS = 10_000
 WHOLE = 1_000
 
 
@@ -161,7 +160,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     async def ListAgents(self, _: wire.ListAgentsRequest, __: Context) -> wire.ListAgentsResponse:
         """See the contract."""
         rows = await self._service.agents(self._agent)
-        return wire.ListAgentsResponse(agents=to_wire.fitting(rows[:MAX_AGENTS]))
+        return wire.ListAgentsResponse(agents=to_wire.fitting(rows))
 
     def _agent(self, book: AgentBook, life: AgentLife) -> wire.Agent:
         record = book.record

@@ -100,6 +100,7 @@ class SpecWriter:
     """Makes spec messages; equal specs share one, since most allocations repeat."""
 
     LIMIT = 4_096
+    LIMIT_BYTES = 4_096
 
     def __init__(self) -> None:
         self._known: dict[Spec, types.AllocationSpec] = {}
@@ -110,7 +111,9 @@ class SpecWriter:
         if known is None:
             if len(self._known) >= self.LIMIT:
                 self._known.clear()
-            known = self._known[spec] = spec_message(spec)
+            known = spec_message(spec)
+            if known.ByteSize() <= self.LIMIT_BYTES:
+                self._known[spec] = known
         return known
 
 

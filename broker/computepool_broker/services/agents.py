@@ -11,6 +11,7 @@ from computepool_broker.errors import (
     AgentNameTakenError,
     InvalidArgumentError,
     NodeOwnedError,
+    OverloadedError,
     ProtocolUnsupportedError,
     ReportOutOfOrderError,
     SessionStaleError,
@@ -23,6 +24,7 @@ from computepool_broker.services.messages import Answer, Mark, Open, Report
 from computepool_broker.services.pacing import least_gap_ms, next_sync_ms
 from computepool_broker.services.reports import Reports
 from computepool_broker.services.settle import Settler
+from computepool_broker.services.variety import check_variety
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     Stage = Callable[[Transaction], Outcome]
 
 PROTOCOL_VERSION = 1
+MAX_AGENTS = 10_000
+"""Known agents, silent ones included."""
 
 log = structlog.get_logger()
 
@@ -65,6 +69,7 @@ class AgentService:
         Raises:
             ProtocolUnsupportedError: Another protocol version.
             AgentNameTakenError: Another journal under a live agent's name.
+            OverloadedError: Too many agents are known.
             SessionStaleError: A lower session than the last.
             EpochImplausibleError: An epoch too far ahead.
         """
@@ -82,6 +87,10 @@ class AgentService:
         if book is not None:
             awaited = pool.warming_up and record.name in pool.expected_agents
             _check_successor(book, record, awaited=awaited)
+        elif len(state.agents) >= MAX_AGENTS:
+            raise OverloadedError(
+                f"{MAX_AGENTS} agents are known; forget those that are gone", retry_after_ms=60_000
+            )
         self._continuity.doubt(stage, call)
         stage(
             Transaction(
@@ -247,6 +256,7 @@ class AgentService:
                 )
         changes = reconcile.node_changes(state, book, report.nodes)
         if changes:
+            check_variety(self._pool.columns, [c.record for c in changes if c.record is not None])
             stage(Transaction(state.epoch, nodes=changes))
 
     def _activate(self, stage: Stage, book: AgentBook, life: AgentLife) -> None:

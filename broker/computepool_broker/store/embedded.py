@@ -93,23 +93,28 @@ class EmbeddedStore:
         if self._broken is not None:
             raise OutcomeUnknownError(FAILED)
         before = self.state.revision
-        outcome = self._ledger.apply(tx)
-        if isinstance(outcome, Committed) and outcome.revision > before:
-            self._collect(tx)
+        try:
+            outcome = self._ledger.apply(tx)
+            if isinstance(outcome, Committed) and outcome.revision > before:
+                self._collect(tx)
+        except Exception as error:
+            # A bug, and the tables may show half of it: nothing that rests on them may last.
+            self._broken = error
+            raise
         return outcome
 
     def commit(self) -> Awaitable[None]:
         """See Store.commit."""
         loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if self._broken is not None:
+            # Whoever has read the tables has seen what may never have become durable.
+            done.set_exception(OutcomeUnknownError(FAILED))
+            return done
         if self._written == self.state.revision:
             if self._last is not None and not self._last.done():
                 return asyncio.shield(self._last)
-            done: asyncio.Future[None] = loop.create_future()
-            if self._broken is None:
-                done.set_result(None)
-            else:
-                # Whoever has read the tables has seen what may never have become durable.
-                done.set_exception(OutcomeUnknownError(FAILED))
+            done.set_result(None)
             return done
         self._written = self.state.revision
         self._last = loop.run_in_executor(self._thread, self._write, *self._encoded())
@@ -159,8 +164,8 @@ class EmbeddedStore:
             raise OutcomeUnknownError(FAILED)
         try:
             self._connection().execute(WRITE, (puts, drops))
-        except (sqlite3.Error, OSError) as error:
-            # A failed fsync is never retried: the pages may be gone from the cache already.
+        except Exception as error:
+            # Whatever it is, those planned on this must not last. A failed fsync is never retried: the pages may be gone from the cache already.
             self._broken = error
             raise OutcomeUnknownError(
                 f"writing to {self._folder} failed ({error}); retry with the same request_id"
