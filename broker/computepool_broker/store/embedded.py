@@ -165,7 +165,8 @@ class EmbeddedStore:
         try:
             self._connection().execute(WRITE, (puts, drops))
         except Exception as error:
-            # Whatever it is, those planned on this must not last. A failed fsync is never retried: the pages may be gone from the cache already.
+            # Whatever it is, what was planned on this must not last. A failed fsync is never
+            # retried: the pages may be gone from the cache already.
             self._broken = error
             raise OutcomeUnknownError(
                 f"writing to {self._folder} failed ({error}); retry with the same request_id"
