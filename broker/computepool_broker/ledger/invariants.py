@@ -51,7 +51,10 @@ def check_agent(state: LedgerState, name: str) -> Iterator[tuple[str, str]]:
         add(sums[part.node], part.amounts)
         counts[part.node] += 1
     for node, want in sums.items():
-        book = state.nodes[node]
+        book = state.nodes.get(node)
+        if book is None:
+            yield node, "listed as the agent's, and no such node is there"
+            continue
         if book.used != want:
             yield node, f"used {book.used} but leases sum to {want}"
         if book.leases != counts[node]:
@@ -73,7 +76,8 @@ def check_allocation(state: LedgerState, allocation_id: str) -> Iterator[str]:
         if book is None:
             yield f"part {part.index} is on unknown node {part.node}"
             continue
-        ref = state.agents[book.record.agent].leases.get(part.lease_id(a.id))
+        agent = state.agents.get(book.record.agent)
+        ref = None if agent is None else agent.leases.get(part.lease_id(a.id))
         if ref is None or ref.position != position:
             yield f"part {part.index} is not in its agent's index"
     states = {p.state for p in a.parts}

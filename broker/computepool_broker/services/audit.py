@@ -100,7 +100,10 @@ class Auditor:
         if book.state is not AgentState.ACTIVE:
             return
         for lease_id, ref in book.leases.items():
-            _, part = pool.state.part(ref)
+            allocation = pool.state.allocations.get(ref.allocation_id)
+            if allocation is None or ref.position >= len(allocation.parts):
+                continue  # a false book, and named as one
+            part = allocation.parts[ref.position]
             if (
                 part.state is PartState.STARTED
                 and lease_id not in life.held
