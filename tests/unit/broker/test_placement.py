@@ -1,241 +1,204 @@
-"""Where a request goes, sentence by sentence."""
+"""Where a request goes, and the reason when it goes nowhere."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import pytest
 
-from computepool_broker.ledger.transaction import Blocker, NodeAmounts, PutNode, SetBlockers
+from computepool_broker.ledger.transaction import Blocker, NodeAmounts, SetBlockers
 from computepool_broker.model.records import Device
-from computepool_broker.placement import planner as planner_module
-from computepool_broker.placement.filters import accepts
-from computepool_broker.placement.planner import Place, Planner
-from support.builders import GIB, commit, make_columns, make_devices, make_node, make_spec, whole
+from computepool_broker.placement.explain import explain
+from computepool_broker.placement.planner import Planner
+from support.builders import (
+    commit,
+    make_columns,
+    make_devices,
+    make_node,
+    make_resources,
+    make_spec,
+    whole,
+)
 
 if TYPE_CHECKING:
     from computepool_broker.model.records import NodeRecord
+    from computepool_broker.model.refusal import Refusal
     from computepool_broker.model.request import Spec
 
 
-def places(spec: Spec, *nodes: NodeRecord) -> list[Place]:
-    columns, _ = make_columns(*nodes)
-    return Planner(columns).plan(spec.shape, spec.parts)[0]
+def placed(
+    spec: Spec, *nodes: NodeRecord, used: dict[str, tuple[str, int]] | None = None
+) -> list[str]:
+    """Names of the nodes that the parts go to; empty when there is no room."""
+    columns, state = make_columns(*nodes)
+    for node, amount in (used or {}).items():
+        commit(state, reserve=(NodeAmounts(node, (amount,), forced=True),))
+    return [place.node for place in Planner(columns).plan(spec.shape, spec.parts)[0]]
 
 
-def node_of(spec: Spec, *nodes: NodeRecord) -> str:
-    """The node that takes the only part; empty when none does."""
-    found = places(spec, *nodes)
-    return found[0].node if found else ""
+def refusal(spec: Spec, *nodes: NodeRecord, cordoned: str = "") -> Refusal:
+    columns, state = make_columns(*nodes)
+    if cordoned:
+        commit(state, blockers=(SetBlockers(cordoned, Blocker.CORDONED),))
+    places, placeable = Planner(columns).plan(spec.shape, spec.parts)
+    assert places == []
+    return explain(columns, spec.shape, spec.parts, placeable, lambda _: 5)
 
 
-# -- filters ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        make_spec(cpu=9),
-        make_spec(memory=9),
-        make_spec(disk=9),
-        make_spec(gpus=3),
-        make_spec(extras={"slot": 2}),
-        make_spec(extras={"never-heard-of": 1}),
-        make_spec(gpus=1, models=["A100"]),
-        make_spec(gpus=1, device_memory=81),
-        make_spec(milli=1, models=["A100"]),
-        make_spec(cpu=1, labels={"disk": "slow"}),
-        make_spec(cpu=1, labels={"disk": "fast", "rack": "2"}),
-        make_spec(cpu=1, regions=["r2"]),
-        make_spec(cpu=1, centers=["c2"]),
-    ],
-    ids=str,
-)
-def test_a_node_that_lacks_something_is_not_chosen(spec: Spec) -> None:
-    node = make_node(
-        gpus=2, cpu=8, memory=8, disk=8, extras={"slot": 1}, labels={"disk": "fast", "rack": "1"}
-    )
-    assert places(spec, node) == []
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        make_spec(cpu=8, memory=8, disk=8, gpus=2, extras={"slot": 1}),
-        make_spec(gpus=1, models=["A100", "H800"]),
-        make_spec(gpus=1, device_memory=80),
-        make_spec(cpu=1, labels={"disk": "fast"}),
-        make_spec(cpu=1, regions=["r1", "r2"], centers=["c1", "c2"]),
-    ],
-    ids=str,
-)
-def test_a_node_that_has_just_enough_is_chosen(spec: Spec) -> None:
-    node = make_node(
-        gpus=2, cpu=8, memory=8, disk=8, extras={"slot": 1}, labels={"disk": "fast", "rack": "1"}
-    )
-    assert node_of(spec, node) == "n1"
-
-
-def test_a_blocked_node_is_not_chosen_until_it_is_unblocked() -> None:
-    columns, state = make_columns(make_node())
-    planner, shape = Planner(columns), make_spec(cpu=1).shape
-    for bit in (Blocker.CORDONED, Blocker.SUSPECT, Blocker.CONFLICT):
-        commit(state, blockers=(SetBlockers("n1", bit),))
-        assert planner.plan(shape, 1) == ([], 0)
-        commit(state, blockers=(SetBlockers("n1", 0, bit),))
-        assert planner.plan(shape, 1)[1] == 1
-
-
-def test_a_sick_device_is_not_given_out() -> None:
-    devices = (Device("n1-d0", "H800", 80 * GIB, healthy=False), *make_devices("n1", 2)[1:])
-    assert places(make_spec(gpus=1), make_node(devices=devices))[0].amounts == whole("n1", 1)
-    assert places(make_spec(gpus=2), make_node(devices=devices)) == []
-
-
-def test_a_device_that_others_use_a_little_is_no_whole_device_but_can_be_shared() -> None:
-    node = make_node(devices=make_devices("n1", 1, foreign=100))
-    assert places(make_spec(gpus=1), node) == []
-    assert places(make_spec(milli=900), node)[0].amounts == (("d/n1-d0", 900),)
-    assert places(make_spec(milli=901), node) == []
-
-
-@pytest.mark.parametrize(
-    ("wanted", "model", "want"),
-    [
-        ("H100", "H100", True),
-        ("h100", "H100", True),
-        ("H100", "H100-SXM", True),
-        ("H100-SXM", "H100", False),
-        ("H100", "H1000", False),
-        ("H10", "H100", False),
-    ],
-)
-def test_a_model_stands_for_itself_and_its_variants(wanted: str, model: str, want: bool) -> None:
-    assert accepts(make_spec(gpus=1, models=[wanted]).shape.part, model, 80 * GIB) is want
-
-
-# -- the best node ---------------------------------------------------------------------------
-
-
-def test_the_node_that_is_left_with_least_is_chosen() -> None:
-    assert (
-        node_of(make_spec(cpu=2), make_node("a", gpus=0, cpu=8), make_node("b", gpus=0, cpu=3))
-        == "b"
-    )
+def test_the_node_that_is_left_with_least_is_best() -> None:
+    nodes = [make_node("n1", gpus=8), make_node("n2", gpus=2), make_node("n3", gpus=4)]
+    assert placed(make_spec(gpus=2), *nodes) == ["n2"]
 
 
 def test_work_without_devices_keeps_off_nodes_that_have_some() -> None:
-    assert node_of(make_spec(cpu=1), make_node("a", gpus=8, cpu=8), make_node("b", gpus=0)) == "b"
+    assert placed(make_spec(cpu=1), make_node("n1", gpus=8), make_node("n2", gpus=0)) == ["n2"]
 
 
-def test_equal_nodes_are_told_apart_by_name_not_by_the_order_of_their_coming() -> None:
+def test_equal_nodes_are_taken_by_name_however_they_came() -> None:
     nodes = [make_node(name) for name in ("n3", "n1", "n2")]
-    assert node_of(make_spec(gpus=1), *nodes) == "n1"
-    assert node_of(make_spec(gpus=1), *nodes[::-1]) == "n1"
-
-
-def test_a_name_that_comes_later_takes_its_place_in_the_order() -> None:
-    columns, state = make_columns(make_node("n2"))
-    planner, shape = Planner(columns), make_spec(gpus=1).shape
-    assert planner.plan(shape, 1)[0][0].node == "n2"
-    commit(state, nodes=(PutNode("n1", make_node("n1")),))
-    assert planner.plan(shape, 1)[0][0].node == "n1"
-
-
-# -- devices ---------------------------------------------------------------------------------
+    assert (
+        placed(make_spec(gpus=1), *nodes) == placed(make_spec(gpus=1), *reversed(nodes)) == ["n1"]
+    )
 
 
 def test_a_share_goes_to_the_fullest_device_that_takes_it() -> None:
-    columns, state = make_columns(make_node(gpus=4))
-    used = (("d/n1-d0", 100), ("d/n1-d1", 600), ("d/n1-d2", 700))
-    commit(state, reserve=(NodeAmounts("n1", used),))
-    planner = Planner(columns)
-    assert planner.plan(make_spec(milli=400).shape, 1)[0][0].amounts == (("d/n1-d1", 400),)
-    assert planner.plan(make_spec(milli=300).shape, 1)[0][0].amounts == (("d/n1-d2", 300),)
-    assert planner.plan(make_spec(milli=950).shape, 1)[0][0].amounts == (("d/n1-d3", 950),)
+    columns, state = make_columns(make_node("n1", gpus=3))
+    for device, milli in (("d/n1-d1", 500), ("d/n1-d2", 700)):
+        commit(state, reserve=(NodeAmounts("n1", ((device, milli),)),))
+    (place,), _ = Planner(columns).plan(make_spec(milli=400).shape, 1)
+    assert place.amounts == (("d/n1-d1", 400),)
 
 
-def test_whole_devices_of_one_part_are_all_of_one_model() -> None:
-    mixed = (*make_devices("n1", 2, "H800"), Device("n1-d2", "A100", 80 * GIB))
-    assert places(make_spec(gpus=3), make_node(devices=mixed)) == []
-    assert places(make_spec(gpus=3, models=["H800", "A100"]), make_node(devices=mixed)) == []
-    assert places(make_spec(gpus=2), make_node(devices=mixed))[0].model == "H800"
+def test_a_share_never_spans_devices() -> None:
+    columns, state = make_columns(make_node("n1", gpus=2))
+    for device in ("d/n1-d0", "d/n1-d1"):
+        commit(state, reserve=(NodeAmounts("n1", ((device, 600),)),))
+    assert Planner(columns).plan(make_spec(milli=500).shape, 1) == ([], 0)
 
 
-def test_whole_devices_come_from_the_model_with_the_fewest_that_suffice() -> None:
-    mixed = (*make_devices("n1", 3, "H800"), Device("n1-d3", "A100", 80 * GIB))
-    place = places(make_spec(gpus=1), make_node(devices=mixed))[0]
-    assert (place.model, place.amounts) == ("A100", whole("n1", 3))
-
-
-def test_the_place_names_the_amounts_of_everything_asked_for() -> None:
-    place = places(
-        make_spec(gpus=1, cpu=2, memory=3, extras={"slot": 1}), make_node(extras={"slot": 1})
+def test_whole_devices_come_from_one_model_and_spare_the_larger_group() -> None:
+    devices = (
+        *make_devices("n1", 3, "H800"),
+        Device("y0", "A100", 80 * 1024),
+        Device("y1", "A100", 80 * 1024),
     )
-    want = (("cpu_milli", 2000), ("memory_mib", 3 * GIB), ("x/slot", 1), ("d/n1-d0", 1000))
-    assert place == [Place("n1", "H800", want)]
+    columns, _ = make_columns(make_node("n1", devices=devices))
+    (place,), _ = Planner(columns).plan(make_spec(gpus=2).shape, 1)
+    assert (place.model, place.amounts) == ("A100", (("d/y0", 1000), ("d/y1", 1000)))
+    assert Planner(columns).plan(make_spec(gpus=4).shape, 1) == ([], 0)
 
 
-# -- gangs -----------------------------------------------------------------------------------
+def test_a_shared_or_sick_or_foreign_device_is_not_whole() -> None:
+    devices = (
+        Device("a", "H800", 1, healthy=False),
+        Device("b", "H800", 1, foreign_milli=1),
+        Device("c", "H800", 1),
+    )
+    node = make_node("n1", devices=devices)
+    assert placed(make_spec(gpus=1), node) == ["n1"]
+    assert placed(make_spec(gpus=1), node, used={"n1": ("d/c", 1)}) == []
 
 
-def test_a_gang_has_all_its_places_or_none() -> None:
-    columns, _ = make_columns(make_node("a", gpus=2), make_node("b", gpus=1))
-    planner = Planner(columns)
-    got, count = planner.plan(make_spec(gpus=1).shape, 3)
-    assert ([place.node for place in got], count) == (["b", "a", "a"], 3)
-    assert planner.plan(make_spec(gpus=1).shape, 4) == ([], 3)
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        (make_spec(gpus=1, models=["A100"]), ["n2"]),
+        (make_spec(gpus=1, models=["A100", "H800"], device_memory=100), ["n3"]),
+        (make_spec(cpu=1, regions=["r2"]), ["n3"]),
+        (make_spec(cpu=1, centers=["c2"]), ["n2"]),
+        (make_spec(cpu=1, labels={"kind": "x"}), ["n2"]),
+        (make_spec(cpu=1, labels={"kind": "x", "other": "y"}), []),
+        (make_spec(cpu=1, extras={"slot": 2}), ["n3"]),
+        (make_spec(cpu=1, extras={"slot": 3}), []),
+        (make_spec(cpu=1, extras={"unheard-of": 1}), []),
+    ],
+)
+def test_each_filter_leaves_only_what_passes(spec: Spec, want: list[str]) -> None:
+    nodes = (
+        make_node("n1"),
+        make_node("n2", model="A100", center="c2", labels={"kind": "x"}, agent="a2"),
+        make_node(
+            "n3",
+            devices=make_devices("n3", 2, "H800", memory=141),
+            center="c3",
+            region="r2",
+            extras={"slot": 2},
+            agent="a3",
+        ),
+    )
+    assert placed(spec, *nodes) == want
 
 
-def test_parts_of_a_gang_never_share_a_whole_device() -> None:
-    got = places(make_spec(gpus=2, count=4), make_node(gpus=8))
-    keys = [key for place in got for key, _ in place.amounts]
-    assert len(keys) == len(set(keys)) == 8
+def test_a_gang_is_placed_whole_or_not_at_all() -> None:
+    nodes = [make_node("n1", gpus=2), make_node("n2", gpus=1)]
+    assert placed(make_spec(gpus=1, count=3), *nodes) == ["n2", "n1", "n1"]
+    assert placed(make_spec(gpus=1, count=4), *nodes) == []
 
 
-def test_shares_of_a_gang_fill_one_device_before_the_next() -> None:
-    got = places(make_spec(milli=500, count=3), make_node(gpus=8))
-    assert [place.amounts[0][0] for place in got] == ["d/n1-d0", "d/n1-d0", "d/n1-d1"]
+def test_parts_of_a_gang_on_one_node_have_devices_of_their_own() -> None:
+    columns, _ = make_columns(make_node("n1", gpus=4))
+    places, _ = Planner(columns).plan(make_spec(gpus=2, count=2).shape, 2)
+    assert [place.amounts for place in places] == [whole("n1", 0, 1), whole("n1", 2, 3)]
 
 
-# -- determinism and bounds ------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("spec", "node", "want"),
+    [
+        (make_spec(cpu=9), make_node(cpu=8), ("CPU", "cpu_milli", 1000)),
+        (make_spec(memory=9), make_node(memory=8), ("MEMORY", "memory_mib", 1024)),
+        (make_spec(disk=9), make_node(disk=8), ("DISK", "disk_mib", 1024)),
+        (make_spec(gpus=9), make_node(gpus=8), ("DEVICES", "devices", 1)),
+        (
+            make_spec(milli=500),
+            make_node(devices=make_devices("n1", 1, foreign=700)),
+            ("DEVICE_SHARE", "device_milli", 200),
+        ),
+        (make_spec(extras={"slot": 3}), make_node(extras={"slot": 1}), ("EXTRA", "slot", 2)),
+        (make_spec(gpus=1, models=["B200"]), make_node(), ("MODEL", "", 0)),
+        (make_spec(cpu=1, labels={"a": "b"}), make_node(), ("LABELS", "", 0)),
+        (make_spec(cpu=1, regions=["r9"]), make_node(), ("REGION_NOT_ALLOWED", "", 0)),
+        (make_spec(cpu=1, centers=["c9"]), make_node(), ("CENTER_NOT_ALLOWED", "", 0)),
+        (make_spec(cpu=1), make_node(unschedulable=True), ("NOT_SCHEDULABLE", "", 0)),
+        (make_spec(gpus=1, count=9), make_node(gpus=8), ("GANG", "parts", 1)),
+        # Both are short: the first filter in the list is the reason.
+        (make_spec(gpus=9, cpu=99), make_node(gpus=8, cpu=8), ("DEVICES", "devices", 1)),
+    ],
+)
+def test_the_first_blocking_reason_and_the_missing_amount(
+    spec: Spec, node: NodeRecord, want: tuple[str, str, int]
+) -> None:
+    (center,) = refusal(spec, node).centers
+    assert (center.reason, center.resource, center.missing) == want
+    assert center.age_ms == 5
 
 
-def test_equal_pools_give_equal_plans() -> None:
-    nodes = [make_node(f"n{at}", gpus=at % 5, cpu=4 + at % 3) for at in range(20)]
-    specs = [make_spec(gpus=1), make_spec(cpu=2, count=7), make_spec(milli=300)]
-    first, second = make_columns(*nodes), make_columns(*reversed(nodes))
-    planners = Planner(first[0]), Planner(second[0])
-    for spec in specs * 5:
-        plans = [planner.plan(spec.shape, spec.parts)[0] for planner in planners]
-        assert plans[0] == plans[1] != []
-        for state in (first[1], second[1]):
-            commit(state, reserve=tuple(NodeAmounts(p.node, p.amounts) for p in plans[0]))
+def test_foreign_use_counts_as_missing() -> None:
+    node = make_node(cpu=8, foreign=make_resources(6))
+    assert refusal(make_spec(cpu=4), node).centers[0].missing == 2000
 
 
-def test_asking_changes_nothing() -> None:
-    columns, state = make_columns(make_node())
-    planner, shape = Planner(columns), make_spec(gpus=1).shape
-    assert planner.plan(shape, 1) == planner.plan(shape, 1)
-    assert state.nodes["n1"].used == {}
+def test_the_nearest_center_comes_first_and_is_named_in_the_summary() -> None:
+    told = refusal(
+        make_spec(gpus=4),
+        make_node("n1", gpus=1, center="far"),
+        make_node("n2", gpus=3, center="near", agent="a2"),
+        make_node("n3", center="closed", agent="a3"),
+        cordoned="n3",
+    )
+    assert [c.center for c in told.centers][:2] == ["near", "far"]
+    assert "near" in told.summary
+    assert "1 device missing" in told.summary
 
 
-def test_shapes_beyond_the_bound_push_out_the_one_used_longest_ago() -> None:
-    columns, _ = make_columns(make_node())
-    planner = Planner(columns)
-    shapes = [make_spec(cpu=cores).shape for cores in range(1, 5)]
-    with mock.patch.object(planner_module, "MAX_SHAPES", 3):
-        for shape in (*shapes[:3], shapes[0], shapes[3]):
-            planner.plan(shape, 1)
-    assert list(planner._indexes) == [shapes[2], shapes[0], shapes[3]]
+def test_a_gang_that_fits_only_over_several_centers_says_how_many_parts_do() -> None:
+    told = refusal(
+        make_spec(gpus=1, count=9),
+        make_node("n1", gpus=4, center="c1"),
+        make_node("n2", gpus=3, center="c2", agent="a2"),
+    )
+    assert told.parts_placeable == 7
+    assert {c.center: c.missing for c in told.centers} == {"c1": 5, "c2": 6}
 
 
-def test_rows_held_beyond_the_bound_push_out_shapes_but_never_the_last() -> None:
-    columns, _ = make_columns(*(make_node(f"n{at}") for at in range(5)))
-    planner = Planner(columns)
-    shapes = [make_spec(cpu=cores).shape for cores in range(1, 4)]
-    with mock.patch.object(planner_module, "MAX_HELD", 4):
-        for shape in shapes:
-            assert planner.plan(shape, 1)[1] == 1
-    assert list(planner._indexes) == shapes[2:]
+def test_an_empty_pool_says_so() -> None:
+    assert "no agent has reported" in refusal(make_spec(gpus=1)).summary
