@@ -147,11 +147,13 @@ def _device_filters(columns: Columns, part: PartSpec, ids: tuple[int, ...]) -> l
     def best(table: str) -> Callable[[slice | NDArray[np.int32]], NDArray[Any]]:
         def available(rows: slice | NDArray[np.int32]) -> NDArray[Any]:
             array = getattr(columns, table)
-            if len(ids) == 1:
-                return array[ids[0], rows]  # type: ignore[no-any-return]
             if not ids:
                 return np.zeros_like(array[0, rows])
-            return array[list(ids)][:, rows].max(axis=0)  # type: ignore[no-any-return]
+            # One class after the other: picking several at once would copy their whole tables.
+            most: NDArray[Any] = array[ids[0], rows]
+            for class_id in ids[1:]:
+                most = np.maximum(most, array[class_id, rows])
+            return most
 
         return available
 

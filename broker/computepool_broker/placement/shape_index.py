@@ -119,8 +119,6 @@ class ShapeIndex:
             self._best.pop(row, None)
 
     def _judge_many(self, changed: NDArray[np.int32]) -> None:
-        # Best fit changes the same few rows again and again.
-        changed = np.unique(changed)
         packed = score.keys(self._columns, self.compiled, changed)
         for row in self._best.keys() & set(changed.tolist()):
             del self._best[row]
