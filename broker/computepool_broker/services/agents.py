@@ -225,8 +225,9 @@ class AgentService:
         held = {h.lease_id: h for h in report.held}
         if not report.nodes_unchanged:
             self._take_nodes(stage, book, report)
-        self._settler.clear_suspects(stage, life)
+        suspects, life.suspects = life.suspects, set()
         want_full = self._settler.settle(stage, report.agent, held, report.applied_revision)
+        self._settler.clear_suspects(stage, suspects - life.suspects)
         life.heard_ms = pool.clock.now_ms
         life.observed_ms = pool.clock.now_ms - report.oldest_ms
         life.applied_revision = report.applied_revision

@@ -23,11 +23,11 @@ from computepool_broker.model.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from computepool_broker.ledger.state import AgentBook, LeaseRef
     from computepool_broker.ledger.transaction import Outcome
-    from computepool_broker.services.pool import AgentLife, Pool
+    from computepool_broker.services.pool import Pool
 
     Stage = Callable[[Transaction], Outcome]
 
@@ -64,15 +64,15 @@ class Settler:
             stage(Transaction(self._pool.state.epoch, nodes=emptied))
         return want_full
 
-    def clear_suspects(self, stage: Stage, life: AgentLife) -> None:
-        """A complete report clears its agent's nodes of the suspicion that came before it.
+    def clear_suspects(self, stage: Stage, nodes: Iterable[str]) -> None:
+        """A complete report clears the nodes that were suspect before it, and are not anew.
 
-        Also one that says that the nodes are unchanged: their numbers were looked at anew.
+        Also one that says that the nodes are unchanged: their numbers were looked at anew. Last,
+        so that a part refused in it does not go back to a node that refused it just before.
         """
-        if life.suspects:
-            cleared = tuple(SetBlockers(node, 0, Blocker.SUSPECT) for node in life.suspects)
+        cleared = tuple(SetBlockers(node, 0, Blocker.SUSPECT) for node in nodes)
+        if cleared:
             stage(Transaction(self._pool.state.epoch, blockers=cleared))
-            life.suspects.clear()
 
     def _tear_down(
         self, stage: Stage, book: AgentBook, held: Mapping[str, Held], applied_revision: int

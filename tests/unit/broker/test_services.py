@@ -1,0 +1,373 @@
+"""Sessions, silence, loss, warm-up, suspicion, forgetting and cordons, on a broker without wire."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from computepool_broker.errors import (
+    AgentAliveError,
+    AgentNameTakenError,
+    EpochImplausibleError,
+    EtagMismatchError,
+    LeaseEndedError,
+    NodeOwnedError,
+    NoRoomError,
+    NotFoundError,
+    ProtocolUnsupportedError,
+    ReportOutOfOrderError,
+    RequestIdReusedError,
+    SessionStaleError,
+    WarmingUpError,
+)
+from computepool_broker.ledger.reconcile import Action, HeldState
+from computepool_broker.ledger.transaction import Blocker
+from computepool_broker.model.records import AllocationState, EndReason
+from computepool_broker.services.messages import Mark, Open
+from support.broker_kit import BrokerKit, running_broker
+from support.builders import (
+    make_agent,
+    make_config,
+    make_held,
+    make_held_record,
+    make_node,
+    make_spec,
+)
+from support.memory_store import MemoryDisk, MemoryStore
+
+RESERVED, ACTIVE = AllocationState.RESERVED, AllocationState.ACTIVE
+THREE = [make_node(f"n{i}", agent=f"a{i}", center=f"c{i}") for i in (1, 2, 3)]
+
+
+async def activate(kit: BrokerKit, **spec: object) -> str:
+    """An allocation that its agent a1 has started; gives its id."""
+    made = await kit.create(make_spec(**spec))  # type: ignore[arg-type]
+    held = [make_held(p.lease_id(made.id), HeldState.STARTED) for p in made.parts]
+    await kit.report(held=held)
+    assert kit.pool.state.allocations[made.id].state is ACTIVE
+    return made.id
+
+
+# -- sessions ----------------------------------------------------------------------------------
+
+
+async def test_a_lower_session_is_refused_and_an_equal_one_is_a_retry() -> None:
+    async with running_broker() as kit:
+        await kit.open(make_agent(session=5))
+        await kit.open(make_agent(session=5))
+        with pytest.raises(SessionStaleError):
+            await kit.open(make_agent(session=4))
+
+
+async def test_another_journal_under_a_live_agents_name_is_refused_until_it_is_silent() -> None:
+    async with running_broker(make_node()) as kit:
+        other = make_agent()._replace(journal_id="another")
+        with pytest.raises(AgentNameTakenError):
+            await kit.open(other)
+        await kit.tick(times=2)
+        assert await kit.open(other) == 1
+
+
+async def test_another_protocol_and_an_epoch_too_far_ahead_are_refused() -> None:
+    async with running_broker() as kit:
+        with pytest.raises(ProtocolUnsupportedError):
+            await kit.agents.open_session(Open(make_agent(), 2, Mark("", 0, 0), 0))
+        with pytest.raises(EpochImplausibleError):
+            await kit.open(seen=Mark("other", 5_000, 1))
+        assert kit.pool.state.epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "want"),
+    [
+        (Mark("", 0, 0), 1),
+        (Mark("store-1", 1, 0), 1),
+        (Mark("store-1", 1, 7), 2),  # this store was put back to an older copy
+        (Mark("store-0", 1, 3), 2),  # another store
+        (Mark("store-1", 6, 0), 7),
+        (Mark("store-0", 6, 0), 7),
+    ],
+)
+async def test_what_an_agent_has_seen_raises_the_epoch_durably(seen: Mark, want: int) -> None:
+    store = MemoryStore()
+    async with running_broker(store=store) as kit:
+        await kit.open(seen=seen)
+        assert kit.pool.state.epoch == store.disk.epoch == want
+
+
+async def test_only_the_present_session_reports() -> None:
+    async with running_broker(make_node()) as kit:
+        with pytest.raises(SessionStaleError):
+            await kit.report([], session=2)
+        await kit.agents.close_session("a1", 1)
+        with pytest.raises(SessionStaleError):
+            await kit.report([])
+        assert kit.pool.state.nodes["n1"].blockers & Blocker.AGENT_NOT_ACTIVE
+
+
+async def test_a_session_opened_with_a_former_process_is_over() -> None:
+    disk = MemoryDisk()
+    async with running_broker(make_node(), store=MemoryStore(disk)):
+        pass
+    async with running_broker(store=MemoryStore(disk)) as kit:
+        with pytest.raises(SessionStaleError):
+            await kit.report([make_node()])
+
+
+async def test_a_first_report_that_does_not_say_everything_is_asked_for_again() -> None:
+    async with running_broker() as kit:
+        await kit.open()
+        assert (await kit.report(None)).want_full
+        assert (await kit.report([make_node()], [make_held()])).want_full
+        assert kit.pool.state.nodes == {}
+        assert not (await kit.report([make_node()], [make_held_record()])).want_full
+
+
+async def test_a_node_belongs_to_one_agent() -> None:
+    async with running_broker(make_node()) as kit:
+        await kit.open(make_agent("a2"))
+        with pytest.raises(NodeOwnedError):
+            await kit.report([make_node("n1", agent="a2")], agent="a2")
+
+
+async def test_a_report_that_a_later_one_overtook_is_refused() -> None:
+    async with running_broker(make_node()) as kit:
+        await kit.report(None)
+        kit._sequences["a1"] = 0
+        with pytest.raises(ReportOutOfOrderError):
+            await kit.report([make_node(cpu=1)])
+
+
+# -- allocations -------------------------------------------------------------------------------
+
+
+async def test_the_same_request_twice_is_one_grant_and_other_content_is_refused() -> None:
+    async with running_broker(make_node()) as kit:
+        first = await kit.create(make_spec(gpus=1), "r")
+        again = await kit.create(make_spec(gpus=1), "r")
+        assert first.id == again.id
+        with pytest.raises(RequestIdReusedError):
+            await kit.create(make_spec(gpus=2), "r")
+        assert kit.pool.state.live == 1
+
+
+async def test_a_request_id_is_remembered_after_the_end_and_forgotten_after_retention() -> None:
+    config = make_config(retention_s=30)
+    async with running_broker(make_node(), config=config) as kit:
+        first = await kit.create(make_spec(gpus=1), "r")
+        await kit.allocations.release(first.id, "", "")
+        await kit.report(None)
+        assert (await kit.create(make_spec(gpus=1), "r")).state is AllocationState.ENDED
+        await kit.tick(times=2)
+        await kit.report(None)
+        assert (await kit.create(make_spec(gpus=1), "r")).id != first.id
+
+
+async def test_a_renewed_allocation_lives_on_and_another_expires() -> None:
+    async with running_broker(make_node()) as kit:
+        renewed = await activate(kit, gpus=1, ttl_s=50)
+        left = (await kit.create(make_spec(gpus=1, ttl_s=50))).id
+        await kit.tick(times=2)
+        await kit.allocations.renew(renewed, "", 0)
+        await kit.tick()
+        states = kit.pool.state.allocations
+        assert states[renewed].state is ACTIVE
+        assert states[left].end_reason is not EndReason.NONE
+        with pytest.raises(LeaseEndedError, match=r"FAILED|EXPIRED"):
+            await kit.allocations.renew(left, "", 0)
+
+
+async def test_a_stale_etag_changes_nothing_and_release_is_idempotent() -> None:
+    async with running_broker(make_node()) as kit:
+        made = await kit.create(make_spec(gpus=1))
+        with pytest.raises(EtagMismatchError):
+            await kit.allocations.release(made.id, "stale", "")
+        first = await kit.allocations.release(made.id, made.etag, "")
+        assert (await kit.allocations.release(made.id, made.etag, "")).etag == first.etag
+        with pytest.raises(NotFoundError):
+            await kit.allocations.release("nobody", "", "")
+
+
+async def test_what_no_agent_admits_in_time_has_failed() -> None:
+    async with running_broker(make_node(), config=make_config(admit_timeout_s=30)) as kit:
+        made = await kit.create(make_spec(gpus=1))
+        await kit.tick(times=2)
+        ended = kit.pool.state.allocations[made.id]
+        assert ended.end_reason is EndReason.FAILED
+        assert "n1" in ended.end_message
+
+
+async def test_released_devices_come_back_when_the_agent_no_longer_names_the_lease() -> None:
+    async with running_broker(make_node(gpus=1)) as kit:
+        key = await activate(kit, gpus=1)
+        await kit.allocations.release(key, "", "")
+        answer = await kit.report(held=[make_held(f"{key}.0.0", HeldState.STARTED)])
+        assert [c.action for c in answer.commands] == [Action.REVOKE]
+        with pytest.raises(NoRoomError):
+            await kit.create(make_spec(gpus=1))
+        await kit.report(held=[])
+        assert kit.pool.state.allocations[key].state is AllocationState.ENDED
+        assert (await kit.create(make_spec(gpus=1))).state is RESERVED
+
+
+async def test_a_refused_part_goes_elsewhere_and_fails_after_three_moves() -> None:
+    nodes = [make_node(f"n{i}", gpus=1) for i in range(6)]
+    async with running_broker(*nodes) as kit:
+        made = await kit.create(make_spec(gpus=1))
+        seen = []
+        for move in range(4):
+            part = kit.pool.state.allocations[made.id].parts[0]
+            seen.append(part.node)
+            held = make_held(f"{made.id}.0.{move}", HeldState.REFUSED, "DOES_NOT_FIT")
+            await kit.report(held=[held])
+        assert all(one != other for one, other in pairwise(seen))
+        assert len(set(seen)) >= 3, "a node that has just refused is asked last"
+        ended = kit.pool.state.allocations[made.id]
+        assert (ended.state, ended.end_reason) == (AllocationState.ENDED, EndReason.FAILED)
+        assert kit.pool.life("a1").refusals == 4
+        assert all(book.used == {} for book in kit.pool.state.nodes.values())
+
+
+async def test_a_suspect_node_gets_nothing_until_a_newer_report() -> None:
+    async with running_broker(make_node(gpus=2)) as kit:
+        made = await kit.create(make_spec(gpus=1))
+        await kit.report(held=[make_held(f"{made.id}.0.0", HeldState.REFUSED)])
+        assert kit.pool.state.nodes["n1"].blockers == Blocker.SUSPECT
+        with pytest.raises(NoRoomError):
+            await kit.create(make_spec(gpus=1))
+        await kit.report(None)
+        assert kit.pool.state.nodes["n1"].blockers == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "want"), [("CONTACT_LOST", EndReason.LOST), ("START_FAILED", EndReason.FAILED)]
+)
+async def test_what_its_agent_stopped_has_ended(reason: str, want: EndReason) -> None:
+    async with running_broker(make_node()) as kit:
+        key = await activate(kit, gpus=1)
+        answer = await kit.report(held=[make_held(f"{key}.0.0", HeldState.STOPPED, reason)])
+        assert kit.pool.state.allocations[key].end_reason is want
+        assert [c.action for c in answer.commands] == [Action.REVOKE]
+
+
+# -- silence -----------------------------------------------------------------------------------
+
+
+async def test_a_silent_agent_gets_nothing_new_and_loses_nothing() -> None:
+    async with running_broker(make_node()) as kit:
+        key = await activate(kit, gpus=1)
+        await kit.tick(times=8)
+        assert kit.pool.state.allocations[key].state is ACTIVE
+        assert kit.pool.state.nodes["n1"].blockers == Blocker.AGENT_NOT_ACTIVE
+        await kit.report(held=[make_held(f"{key}.0.0", HeldState.STARTED)])
+        assert kit.pool.state.nodes["n1"].blockers == 0
+
+
+async def test_a_lost_agents_stop_after_work_ends_later_than_its_agent_stopped_it() -> None:
+    async with running_broker(make_node()) as kit:
+        key = await activate(kit, gpus=1, stop_after_s=90)
+        await kit.tick(times=4)
+        assert kit.pool.state.allocations[key].state is ACTIVE
+        await kit.tick()
+        ended = kit.pool.state.allocations[key]
+        assert (ended.state, ended.end_reason) == (AllocationState.RELEASING, EndReason.LOST)
+        assert kit.pool.state.nodes["n1"].used, "a silent node's capacity is never free"
+
+
+async def test_when_most_centers_fall_silent_together_nothing_is_lost_for_a_while() -> None:
+    config = make_config(mass_silence_hold_s=100)
+    async with running_broker(*THREE, config=config) as kit:
+        key = await activate(kit, gpus=1, stop_after_s=1, centers=["c1"])
+        await kit.tick(times=4)
+        assert kit.pool.mass_silence
+        assert kit.pool.state.allocations[key].state is ACTIVE
+        await kit.tick(times=6)
+        assert not kit.pool.mass_silence
+        assert kit.pool.state.allocations[key].end_reason is EndReason.LOST
+
+
+async def test_one_silent_center_of_three_is_no_mass_silence() -> None:
+    async with running_broker(*THREE) as kit:
+        key = await activate(kit, gpus=1, stop_after_s=1, centers=["c1"])
+        for _ in range(5):
+            await kit.tick()
+            await kit.report(None, agent="a2")
+            await kit.report(None, agent="a3")
+        assert not kit.pool.mass_silence
+        assert kit.pool.state.allocations[key].end_reason is EndReason.LOST
+
+
+# -- the start of a broker ---------------------------------------------------------------------
+
+
+async def test_while_warming_up_no_room_is_not_the_answer() -> None:
+    disk = MemoryDisk()
+    async with running_broker(make_node(), store=MemoryStore(disk)):
+        pass
+    async with running_broker(store=MemoryStore(disk)) as kit:
+        with pytest.raises(WarmingUpError) as refused:
+            await kit.create(make_spec(gpus=1))
+        assert refused.value.retry_after_ms
+        await kit.join(make_node("n2", agent="a2", gpus=1))
+        assert (await kit.create(make_spec(gpus=1))).parts[0].node == "n2"
+        await kit.tick(times=2)
+        with pytest.raises(NoRoomError):
+            await kit.create(make_spec(gpus=1))
+
+
+async def test_after_a_restart_every_lease_has_its_whole_time_again() -> None:
+    disk = MemoryDisk()
+    async with running_broker(make_node(), store=MemoryStore(disk)) as kit:
+        key = await activate(kit, gpus=1, ttl_s=50)
+        await kit.tick(times=2)
+    async with running_broker(store=MemoryStore(disk)) as kit:
+        await kit.tick(times=2)
+        assert kit.pool.state.allocations[key].state is ACTIVE
+        await kit.tick()
+        assert kit.pool.state.allocations[key].end_reason is EndReason.EXPIRED
+
+
+# -- operators ---------------------------------------------------------------------------------
+
+
+async def test_only_a_silent_agent_is_forgotten_and_then_its_capacity_is_struck_off() -> None:
+    async with running_broker(make_node("n1"), make_node("n2", agent="a2", center="c2")) as kit:
+        with pytest.raises(NotFoundError):
+            await kit.inventory.forget("nobody")
+        with pytest.raises(AgentAliveError):
+            await kit.inventory.forget("a1")
+        gang = await kit.create(make_spec(gpus=8, count=2))
+        await kit.tick(times=2)
+        assert tuple(await kit.inventory.forget("a1")) == (1, 1)
+        left = kit.pool.state.allocations[gang.id]
+        assert (left.state, left.end_reason.name) == (AllocationState.RELEASING, "FAILED")
+        assert list(kit.pool.state.nodes) == ["n2"]
+        assert "a1" not in kit.pool.state.agents
+
+
+async def test_a_forgotten_agents_work_is_lost() -> None:
+    async with running_broker(make_node()) as kit:
+        key = await activate(kit, gpus=1)
+        await kit.tick(times=2)
+        await kit.inventory.forget("a1")
+        lost = kit.pool.state.allocations[key]
+        assert (lost.state, lost.end_reason) == (AllocationState.ENDED, EndReason.LOST)
+
+
+async def test_a_cordoned_node_or_center_gets_nothing_new_also_after_a_restart() -> None:
+    disk = MemoryDisk()
+    async with running_broker(*THREE[:2], store=MemoryStore(disk)) as kit:
+        await kit.create(make_spec(gpus=1, centers=["c1"]))
+        assert await kit.inventory.cordon_node("n1", "why", on=True) == 1
+        assert await kit.inventory.cordon_center("c2", "why", on=True) == 0
+        for unknown in (kit.inventory.cordon_node, kit.inventory.cordon_center):
+            with pytest.raises(NotFoundError):
+                await unknown("nobody", "", on=True)
+    async with running_broker(*THREE[:2], store=MemoryStore(disk)) as kit:
+        blockers = {name: book.blockers for name, book in kit.pool.state.nodes.items()}
+        assert blockers == {"n1": Blocker.CORDONED, "n2": Blocker.CENTER_CORDONED}
+        assert kit.pool.state.nodes["n1"].message == "why"
+        await kit.inventory.cordon_node("n1", "", on=False)
+        await kit.inventory.cordon_center("c2", "", on=False)
+        assert not any(book.blockers for book in kit.pool.state.nodes.values())
