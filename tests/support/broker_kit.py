@@ -67,10 +67,10 @@ class BrokerKit:
         await self.pool.committer.stop()
         await self.store.close()
 
-    def kill(self) -> list[asyncio.Task[None]]:
+    def kill(self) -> list[asyncio.Future[None]]:
         """Die at once: what is not on the disk is lost. Gives what was under way, cancelled."""
         committer = self.pool.committer
-        tasks = [*committer._finishing]
+        tasks: list[asyncio.Future[None]] = [*committer._finishing]
         if committer._task is not None:
             tasks.append(committer._task)
         for task in tasks:
