@@ -19,6 +19,7 @@ from computepool_broker.errors import (
 from computepool_broker.ledger.invariants import check_invariants
 from computepool_broker.ledger.transaction import Blocker
 from computepool_broker.model.records import Device
+from computepool_broker.model.sorted_ids import SortedIds
 from computepool_broker.rpc.errors import status_of
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.server import bare_server
@@ -148,3 +149,45 @@ def test_long_specs_are_not_remembered() -> None:
         assert writer.message(reader.read("spec", message)) == message
     assert not reader._known
     assert not writer._known
+
+
+async def test_pages_of_many_allocations_do_not_look_at_all_of_them() -> None:
+    looked = 0
+
+    class Counted(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            nonlocal looked
+            looked += 1
+            return super().get(key, default)
+
+        def values(self) -> Any:
+            raise AssertionError("all allocations were looked at")
+
+    async with running_broker(make_node(gpus=0, cpu=3000)) as kit:
+        ids = [(await kit.create(make_spec(cpu=1))).id for _ in range(300)]
+        await kit.allocations.release(ids[7], "", "")
+        await kit.report()
+        kit.pool.state.allocations = Counted(kit.pool.state.allocations)
+        rows, more = await kit.allocations.page(ids[4], 5, "", ended=False)
+        assert ([a.id for a in rows], more) == ([*ids[5:7], *ids[8:11]], True)
+        assert looked < 20
+        rows, more = await kit.allocations.page(ids[4], 5, "", ended=True)
+        assert ([a.id for a in rows], more) == (ids[5:10], True)
+        rows, more = await kit.allocations.page(ids[297], 5, "", ended=True)
+        assert ([a.id for a in rows], more) == (ids[298:], False)
+
+
+def test_ids_that_left_are_not_kept_for_ever() -> None:
+    ids, there = SortedIds(), set()
+    for at in range(20_000):
+        ids.add(f"{at:08}")
+        there.add(f"{at:08}")
+        if at >= 10:
+            there.discard(f"{at - 10:08}")
+            ids.leave(there.__contains__)
+    for _ in range(2):
+        ids.add("00000005")
+    assert list(ids.after("00000004"))[:2] != ["00000005", "00000005"]
+    assert len(list(ids.after(""))) < 3_000
+    assert list(ids.after("00019997")) == ["00019998", "00019999"]
+    assert next(ids.after("")) == "00000005"

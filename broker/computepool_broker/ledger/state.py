@@ -25,6 +25,7 @@ from computepool_broker.model.records import (
     Part,
     PartState,
 )
+from computepool_broker.model.sorted_ids import SortedIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +105,7 @@ class LedgerState:
     agents: dict[str, AgentBook] = field(default_factory=dict)
     centers: dict[str, CenterBook] = field(default_factory=dict)
     allocations: dict[str, Allocation] = field(default_factory=dict)
+    allocation_ids: SortedIds = field(default_factory=SortedIds)
     request_ids: dict[tuple[str, str], str] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
     live: int = 0
@@ -179,6 +181,7 @@ class LedgerState:
         if record is None:
             if old is not None:
                 del self.allocations[allocation_id]
+                self.allocation_ids.leave(self.allocations.__contains__)
                 key = (old.tenant, old.request_id)
                 if self.request_ids.get(key) == allocation_id:
                     del self.request_ids[key]
@@ -187,6 +190,8 @@ class LedgerState:
         for part in record.parts:
             if part.revision == NEW:
                 part.revision = revision
+        if old is None:
+            self.allocation_ids.add(allocation_id)
         self.allocations[allocation_id] = record
         self._index(record)
         self.touched.allocations[allocation_id] = record

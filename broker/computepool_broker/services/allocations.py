@@ -185,17 +185,17 @@ class AllocationService:
         """Allocations with an id above `after`, by id; and whether more follow."""
 
         def job(_: Stage) -> tuple[list[Allocation], bool]:
-            rows = sorted(
-                (
-                    a
-                    for a in self._pool.state.allocations.values()
-                    if a.id > after
-                    and (not tenant or a.tenant == tenant)
-                    and (ended or a.state is not AllocationState.ENDED)
-                ),
-                key=lambda a: a.id,
-            )
-            return rows[:size], len(rows) > size
+            rows: list[Allocation] = []
+            state = self._pool.state
+            for key in state.allocation_ids.after(after):
+                a = state.allocations.get(key)
+                if a is None or (tenant and a.tenant != tenant):
+                    continue
+                if ended or a.state is not AllocationState.ENDED:
+                    if len(rows) == size:
+                        return rows, True
+                    rows.append(a)
+            return rows, False
 
         return await self._pool.committer.submit(job)
 
