@@ -72,7 +72,8 @@ def read_report(
     if record is not None:
         for at, node in enumerate(message.nodes):
             nodes.append(_read_node(f"nodes[{at}]", node, record))
-            oldest_ms = max(oldest_ms, node.age_ms)
+            age_ms = limits.ranged(f"nodes[{at}].age_ms", node.age_ms, 0, MAX_REVISION)
+            oldest_ms = max(oldest_ms, age_ms)
     if message.nodes_unchanged and message.nodes:
         raise InvalidArgumentError("nodes_unchanged", "contradicts nodes")
     return Report(
@@ -85,7 +86,7 @@ def read_report(
         [_read_held(f"leases[{at}]", lease, specs) for at, lease in enumerate(message.leases)],
         nodes,
         message.nodes_unchanged,
-        limits.ranged("nodes.age_ms", oldest_ms, 0, MAX_REVISION),
+        oldest_ms,
     )
 
 
