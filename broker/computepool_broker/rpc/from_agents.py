@@ -156,7 +156,7 @@ def _read_record(field: str, message: types.LeaseRecord, specs: SpecReader) -> H
         message.lease_id,
         read_id(f"{field}.allocation_id", message.allocation_id),
         read_tenant(f"{field}.tenant", message.tenant),
-        read_request_id(message.request_id),
+        read_request_id(message.request_id, f"{field}.request_id"),
         bytes(message.digest[:64]),
         limits.ranged(f"{field}.index", message.index, 0, count - 1),
         count,

@@ -129,9 +129,9 @@ def read_tenant(field: str, value: str) -> str:
     return limits.matched(field, value, limits.TENANT) if value else "default"
 
 
-def read_request_id(value: str) -> str:
+def read_request_id(value: str, field: str = "request_id") -> str:
     """An idempotency id; empty when there is none."""
-    return limits.matched("request_id", value, limits.REQUEST_ID) if value else ""
+    return limits.matched(field, value, limits.REQUEST_ID) if value else ""
 
 
 def read_id(field: str, value: str) -> str:

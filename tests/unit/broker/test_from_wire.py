@@ -315,7 +315,7 @@ GPU = types_pb2.DeviceShare(device_id="g0", milli=500)
         ),
         (held(spec=cpu(-1)), "leases[0].record.spec.part.resources.cpu_milli"),
         (held(tenant="a b"), "leases[0].record.tenant"),
-        (held(request_id="a b"), "request_id"),
+        (held(request_id="a b"), "leases[0].record.request_id"),
     ],
 )
 def test_a_bad_report_is_refused_by_field(changes: dict[str, object], field: str) -> None:
