@@ -416,7 +416,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 PoolMachine.TestCase.settings = settings(
-    max_examples=10_000 if THOROUGH else 200,
+    max_examples=10_000 if THOROUGH else 120,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
