@@ -118,7 +118,7 @@ def from_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
-        raise ConfigError(f"config: {error}") from error
+        raise ConfigError(f"config: cannot read {path}: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"config: {path}: {error}") from error
 

@@ -77,7 +77,8 @@ async def test_port_that_is_taken_is_named(pool: LocalPool, caller: Caller) -> N
     second = pool.broker("second", store=f"embedded:{pool.folder / 'other'}")
     second.start()
     assert await second.ended() == 1
-    assert f"cannot listen on {pool.target}" in second.log
+    assert f"cannot listen on {pool.target}: Address already in use" in second.log
+    assert "name another with --listen" in second.log
     assert "Traceback" not in second.log
     assert (await caller.view()).allocations == 0
 

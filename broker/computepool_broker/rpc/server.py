@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -56,6 +57,19 @@ def bare_server() -> grpc.aio.Server:
     return grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
 
 
+def _why_not(host: str, port: int) -> str:
+    """Why an address cannot be listened on, which gRPC does not say; empty if now it can."""
+    try:
+        with socket.create_server((host.strip("[]"), port), family=_family(host)):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 class BrokerServer:
     """The server with all services. Health says NOT_SERVING while the broker warms up."""
 
@@ -80,7 +94,11 @@ class BrokerServer:
         try:
             bound = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {host}:{port}: {error}") from error
+            why = _why_not(host, port) or str(error)
+            raise OSError(
+                f"cannot listen on {host}:{port}: {why}; name another with --listen"
+                " (port 0: a free one)"
+            ) from error
         await self._server.start()
         return bound
 

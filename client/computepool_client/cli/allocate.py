@@ -124,6 +124,8 @@ def preview(wanted: spec.Wanted, connection: Connection) -> None:
         from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
         refusals.show(answer.refusal, screen.stdout())
+        if check := refusals.what_to_check(answer.refusal):
+            screen.remark(check)
     else:
         screen.say(f"There is room for {grants.asked_for(message)}:")
         grants.show_leases(answer.leases, with_state=False)
@@ -163,8 +165,8 @@ def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterat
         yield
     except errors.NoRoomError as error:
         status = exits.tell(error, as_json=as_json)
-        if not terms.wait and not as_json:
-            screen.remark("With --wait 10m it is asked for again until there is room.")
+        if not as_json:
+            _advise(error, waited=bool(terms.wait))
         raise typer.Exit(status) from None
     except errors.PoolError as error:
         if asking.maybe_granted:
@@ -177,6 +179,16 @@ def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterat
             message, exits.Exit.INTERRUPTED, as_json=as_json, reason="INTERRUPTED"
         )
         raise typer.Exit(status) from None
+
+
+def _advise(error: errors.NoRoomError, *, waited: bool) -> None:
+    from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
+
+    check = refusals.what_to_check(error.refusal)
+    if check:
+        screen.remark(check)
+    elif not waited:
+        screen.remark("With --wait 10m it is asked for again until there is room.")
 
 
 def _perhaps(request_id: str) -> str:

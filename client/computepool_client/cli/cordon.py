@@ -58,7 +58,8 @@ def cordon(
     if connection.as_json:
         documents.dump(documents.document(answer))
     else:
-        screen.say(f"Cordoned {target}: no new grants; {answer.leases:,} leases are still there.")
+        stay = "1 lease is" if answer.leases == 1 else f"{answer.leases:,} leases are"
+        screen.say(f"Cordoned {target}: no new grants; {stay} still there.")
 
 
 def uncordon(connection: Connection, target: Target) -> None:

@@ -18,6 +18,7 @@ _COLUMNS = (
     render.Column("age", numbers=True),
 )
 _RULED_OUT = ("REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED")
+_NOWHERE = "No room: the pool has no center in the regions and centers asked for"
 # What a filter asks, where its name alone leaves one guessing.
 _MEANING = {
     "REGION_NOT_ALLOWED": "not in a region that the request allows",
@@ -34,14 +35,14 @@ _MEANING = {
 def show(refusal: "allocation_pb2.Refusal", console: "Console") -> None:
     """Prints the summary, the table, and what the reasons in it mean.
 
-    Centers that the request itself rules out are counted, not listed, unless there
-    are no others.
+    Centers that the request itself rules out are counted, not listed.
     """
-    console.print(render.styled(_summary(refusal), "bold red"))
     listed = [each for each in refusal.centers if each.reason not in _RULED_OUT]
     ruled_out = len(refusal.centers) - len(listed)
-    if not listed:
-        listed, ruled_out = list(refusal.centers), 0
+    if ruled_out and not listed:
+        console.print(render.styled(_NOWHERE, "bold red"))
+        return
+    console.print(render.styled(_summary(refusal), "bold red"))
     if listed:
         render.show(console, _COLUMNS, (_row(each) for each in listed))
     if ruled_out:
@@ -51,6 +52,22 @@ def show(refusal: "allocation_pb2.Refusal", console: "Console") -> None:
     for reason in dict.fromkeys(each.reason for each in listed):
         if reason in _MEANING:
             console.print(render.styled(f"{reason}: {_MEANING[reason]}", "dim"))
+
+
+def what_to_check(refusal: "allocation_pb2.Refusal | None") -> str:
+    """Where a misspelt name is likelier than a full pool: what lists the names; else empty.
+
+    The broker puts the centers that lack least first, so the first one's reason tells
+    how far the request got anywhere.
+    """
+    if refusal is None or not refusal.centers:
+        return ""
+    first = refusal.centers[0].reason
+    if first in _RULED_OUT:
+        return "The names that there are: computepool view --depth center"
+    if first == "MODEL":
+        return "The models that there are: computepool view --depth model"
+    return ""
 
 
 def in_short(refusal: "allocation_pb2.Refusal | None") -> str:

@@ -97,6 +97,15 @@ def _say_state(answer: "inventory_pb2.GetViewResponse") -> None:
             "WARMING UP: not all known agents are back; what cannot be placed yet is told to wait.",
             "yellow",
         )
+    centers = [center for region in answer.regions for center in region.centers]
+    agents = sum(center.agents for center in centers)
+    silent = agents - sum(center.agents_active for center in centers)
+    if silent:
+        screen.say(
+            f"{silent:,} of {agents:,} agents not active: what is free on their nodes is not"
+            " granted until they report.",
+            "yellow",
+        )
     if answer.mass_silence:
         screen.say(
             "MASS SILENCE: more than half of the centers fell silent together;"

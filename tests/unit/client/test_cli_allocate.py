@@ -1,5 +1,6 @@
 """Asking for an allocation from the command line, and waiting for room."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -149,6 +150,28 @@ def test_no_room_says_why_for_each_center(services: ScriptedServices, capsys: Ca
     err = capsys.readouterr().err
     assert "No room: no center has 16 free A100 on one node" in err
     assert "tj-1 tianjin DEVICES 2 devices 5 4s" in [" ".join(x.split()) for x in err.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("reason", "want"),
+    [
+        ("DEVICES", "With --wait 10m"),
+        ("REGION_NOT_ALLOWED", "computepool view --depth center"),
+        ("CENTER_NOT_ALLOWED", "computepool view --depth center"),
+        ("MODEL", "computepool view --depth model"),
+    ],
+)
+def test_a_name_that_fits_nothing_is_not_told_to_wait(
+    reason: str, want: str, services: ScriptedServices, capsys: Capture
+) -> None:
+    refusal = make_refusal()
+    refusal.centers[0].reason = reason
+    services.script("CreateAllocation", dataclasses.replace(FULL, refusal=refusal))
+    assert main(["allocate", "--gpus", "16"]) == 3
+    err = capsys.readouterr().err
+    assert want in err
+    assert ("With --wait 10m" in err) == (reason == "DEVICES")
+    assert ("the pool has no center" in err) == reason.endswith("_NOT_ALLOWED")
 
 
 def test_no_room_as_json_has_the_refusal(services: ScriptedServices, capsys: Capture) -> None:

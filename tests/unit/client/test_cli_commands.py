@@ -77,6 +77,7 @@ def test_view_says_what_an_operator_must_see(services: ScriptedServices, capsys:
     for want in (
         "tj-1: cordoned",
         "tj-1: 1 of 2 agents active",
+        "1 of 2 agents not active",
         "tj-1: unknown model counts 0 P: X9",
         "WARMING UP",
         "MASS SILENCE",
@@ -163,10 +164,13 @@ def test_forget_needs_yes_where_nobody_can_be_asked(
 
 
 def test_cordon_names_a_node_or_a_center(services: ScriptedServices, capsys: Capture) -> None:
-    services.script("Cordon", inventory_pb2.CordonResponse(leases=2))
+    one, two = inventory_pb2.CordonResponse(leases=1), inventory_pb2.CordonResponse(leases=2)
+    services.script("Cordon", two, one)
     services.script("Uncordon", inventory_pb2.UncordonResponse())
     assert main(["cordon", "--node", "n1", "--message", "fans"]) == 0
     assert "2 leases are still there" in capsys.readouterr().out
+    assert main(["cordon", "--center", "tj-1"]) == 0
+    assert "1 lease is still there" in capsys.readouterr().out
     assert main(["uncordon", "--center", "tj-1"]) == 0
     assert services.requests["Cordon"][0] == inventory_pb2.CordonRequest(node="n1", message="fans")
     assert services.requests["Uncordon"][0].center == "tj-1"

@@ -1,6 +1,9 @@
 """`computepool up`: starts a whole pool on this machine and stays with it."""
 
 import os
+import shlex
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -183,6 +186,9 @@ def _greet(pool: "Pool", voice: "Voice", view: "inventory_pb2.GetViewResponse", 
     wanted = "--gpus 1" if has_devices else "--cpu 1 --memory 1GiB"
     voice.plain("")
     voice.plain(f"The pool serves at {pool.endpoint}. Type in another terminal:")
+    if shutil.which("computepool") is None:
+        # Started by its path, as `make up` does: the other terminal would not find it.
+        voice.whole(f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
     if pool.endpoint != DEFAULT_ENDPOINT:
         voice.whole(f"  export COMPUTEPOOL_ENDPOINT={pool.endpoint}")
     for line in ("view", "nodes --limit 10", f"allocate {wanted} --ttl 10m", "list", "--help"):
