@@ -114,6 +114,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     async def _create(self, spec: Spec, request_id: str) -> None:
         kit, oracle = self.w.kit, self.w.oracle
+        asked_ms = kit.pool.clock.now_ms
         try:
             made, duplicate = await kit.allocations.create(Create("default", request_id, spec), 0)
         except (NoRoomError, WarmingUpError, OutcomeUnknownError):
@@ -128,7 +129,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.known.append(made.id)
         if made.id in oracle.acked or made.state not in (1, 2):
             return
-        oracle.acknowledged(made)
+        oracle.acknowledged(made, asked_ms)
 
     @precondition(lambda self: self.known)
     @rule(at=st.integers(0, 20))
@@ -160,12 +161,13 @@ class PoolMachine(RuleBasedStateMachine):
         key = self.known[at % len(self.known)]
 
         async def work() -> None:
+            asked_ms = self.w.kit.pool.clock.now_ms
             try:
                 renewed = await self.w.kit.allocations.renew(key, "", ttl_s)
             except (NotFoundError, LeaseEndedError, OutcomeUnknownError):
                 return
             _, before_ms = self.w.oracle.promised.get(key, (0, renewed.spec.ttl_s * 1000))
-            self.w.oracle.promise(renewed, ttl_s or before_ms // 1000)
+            self.w.oracle.promise(renewed, asked_ms, ttl_s or before_ms // 1000)
 
         self.w.run(work())
 
@@ -266,11 +268,14 @@ class PoolMachine(RuleBasedStateMachine):
         self.w.report(agent.name)
 
     async def _forget(self, agent: SimAgent) -> None:
+        struck_off = agent.name in self.w.oracle.struck_off
+        self.w.oracle.forgotten(agent)
         try:
             await self.w.kit.inventory.forget(agent.name)
-        except (AgentAliveError, NotFoundError, OutcomeUnknownError):
+        except (AgentAliveError, NotFoundError):
+            self.w.oracle.forgotten(agent, really=struck_off)
+        except OutcomeUnknownError:
             return
-        self.w.oracle.forgotten(agent)
 
     @precondition(lambda self: self.worst >= PROCESSES)
     @rule(at=st.integers(0, 3))

@@ -173,17 +173,17 @@ class Oracle:
         """All allocations on the disk."""
         return {a.id: a for a in self.disk.tables().allocations}
 
-    def acknowledged(self, made: Allocation) -> None:
-        """A client was told of a grant."""
+    def acknowledged(self, made: Allocation, asked_ms: int = 0) -> None:
+        """A client was told of a grant that it had asked for then, by the service clock."""
         assert made.id in self.disk.allocations, f"{made.id} was told and is not durable"
         self.acked.add(made.id)
         self.excused.discard(made.id)
-        self.promise(made)
+        self.promise(made, asked_ms)
 
-    def promise(self, made: Allocation, ttl_s: int = 0) -> None:
-        """A client was told that it has its whole TTL from now."""
+    def promise(self, made: Allocation, asked_ms: int, ttl_s: int = 0) -> None:
+        """A client was told that it has its whole TTL from its call on."""
         ttl_ms = (ttl_s or made.spec.ttl_s) * 1000
-        self.promised[made.id] = (self.kit.pool.clock.now_ms + ttl_ms, ttl_ms)
+        self.promised[made.id] = (asked_ms + ttl_ms, ttl_ms)
 
     # -- after each step -------------------------------------------------------------------
 
