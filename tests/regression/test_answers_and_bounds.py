@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from computepool.v1.types_pb2 import AllocationSpec
 from computepool_broker.control.ttl import Deadlines
 from computepool_broker.errors import (
     InvalidArgumentError,
@@ -28,6 +29,9 @@ from computepool_broker.services import agents
 from support.broker_kit import BrokerKit, running_broker
 from support.builders import make_agent, make_node, make_spec
 from support.memory_store import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 MOST_DETAILS = 4096
 
@@ -111,6 +115,44 @@ async def test_a_bug_is_told_with_a_reason_like_every_error() -> None:
     assert status.details[0].Unpack(info)
     assert (info.reason, info.domain) == ("INTERNAL", "computepool")
     assert "hidden" not in status.message
+
+
+async def test_bytes_that_are_no_message_are_an_invalid_argument() -> None:
+    async def answers(_: AllocationSpec, __: Any) -> AllocationSpec:
+        return AllocationSpec()
+
+    async def streams(_: AllocationSpec, __: Any) -> AsyncIterator[AllocationSpec]:
+        yield AllocationSpec()
+
+    server = bare_server()
+    shape: Any = {
+        "request_deserializer": AllocationSpec.FromString,
+        "response_serializer": AllocationSpec.SerializeToString,
+    }
+    handlers: Any = {
+        "One": grpc.unary_unary_rpc_method_handler(answers, **shape),
+        "Many": grpc.unary_stream_rpc_method_handler(streams, **shape),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            one: Any = channel.unary_unary("/t.T/One")
+            many: Any = channel.unary_stream("/t.T/Many")
+            assert await one(b"") == b""
+            assert await many(b"").read() == b""
+            for call in (one(b"\x0a\xff"), many(b"\x0a\xff").read()):
+                with pytest.raises(grpc.aio.AioRpcError) as failed:
+                    await call
+                assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                status = rpc_status.from_call(failed.value)
+                info = error_details_pb2.ErrorInfo()
+                assert status is not None
+                assert status.details[0].Unpack(info)
+                assert (info.reason, info.metadata["field"]) == ("INVALID_FIELD", "request")
+    finally:
+        await server.stop(None)
 
 
 async def test_an_agent_with_ever_new_kinds_of_devices_does_not_spoil_the_view() -> None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LOG_ROWS = 1 << 16
 """Changes remembered; a cache that is further behind starts over."""
 
+SPARE_NAMES = 1_024
+"""Interned label sets and centers that no node has any more, at most, above one for each node."""
+
 DeviceClass = tuple[str, int]
 """Model and memory in MiB: what a request can tell devices apart by."""
 
@@ -100,6 +103,9 @@ class Columns:
             row = self._take_row(book)
         if self.records[row] is not book.record:
             self._write_record(row, book)
+            most = 2 * self.size + SPARE_NAMES
+            if len(self.label_sets) > most or len(self.centers) > most:
+                self.intern_anew()
         self._unsettled[row] = book
         self._log[self.version % LOG_ROWS] = row
         self.version += 1
@@ -256,6 +262,21 @@ class Columns:
 
     # -- interning -------------------------------------------------------------------------
 
+    def intern_anew(self) -> None:
+        """Forget centers, labels, kinds of devices and extras that no node has any more."""
+        for table in (self.centers, self.center_regions, self.label_sets, self.classes):
+            table.clear()
+        self.extras = {}
+        self.has_class[:] = False
+        self.free_whole[:] = self.best_share[:] = 0
+        for row, book in enumerate(self.books):
+            if book is not None:
+                self._write_record(row, book)
+                self._unsettled[row] = book
+            else:
+                self.center[row] = self.labels[row] = 0
+        self.layout += 1
+
     def _intern(
         self, table: dict[tuple[tuple[str, str], ...], int], key: tuple[tuple[str, str], ...]
     ) -> int:
@@ -270,6 +291,9 @@ class Columns:
         if found is None:
             found = self.centers[record.center] = len(self.centers)
             self.center_regions.append(record.region)
+            self.layout += 1
+        elif self.center_regions[found] != record.region:
+            self.center_regions[found] = record.region
             self.layout += 1
         return found
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import structlog
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -101,13 +102,27 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
 
+def _reader(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[bytes], Any]:
+    """Reads requests inside the handler: gRPC itself would call bad bytes UNKNOWN, untyped."""
+    parse = handler.request_deserializer
+
+    def read(data: bytes) -> object:
+        try:
+            return data if parse is None else parse(data)
+        except DecodeError as error:
+            raise InvalidArgumentError("request", "is no message of this call") from error
+
+    return read
+
+
 def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    read = _reader(handler)
     if handler.unary_unary is not None:
         inner: Any = handler.unary_unary
 
-        async def unary(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
+        async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> object:
             try:
-                return await inner(request, context)
+                return await inner(read(request), context)
             except Exception as error:
                 if isinstance(error, grpc.aio.AbortError):
                     raise
@@ -116,15 +131,15 @@ def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any
 
         return grpc.unary_unary_rpc_method_handler(
             unary,
-            handler.request_deserializer,
+            None,
             handler.response_serializer,
         )
     if handler.unary_stream is not None:
         source: Any = handler.unary_stream
 
-        async def stream(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
-                async for message in source(request, context):
+                async for message in source(read(request), context):
                     yield message
             except Exception as error:
                 if isinstance(error, grpc.aio.AbortError):
@@ -133,7 +148,7 @@ def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any
 
         return grpc.unary_stream_rpc_method_handler(
             stream,
-            handler.request_deserializer,
+            None,
             handler.response_serializer,
         )
     return handler

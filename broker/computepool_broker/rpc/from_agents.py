@@ -129,6 +129,8 @@ def _read_held(field: str, message: wire.HeldLease, specs: SpecReader) -> Held:
     lease_id = message.lease_id
     if not lease_id or len(lease_id) > 128:  # noqa: PLR2004 - ours are below 40
         raise InvalidArgumentError(f"{field}.lease_id", "must be given, at most 128 characters")
+    # Also without a record: the audit shows to people what an agent holds against the ledger.
+    limits.matched(f"{field}.lease_id", lease_id, limits.NAME)
     if state in (HeldState.ADMITTED, HeldState.STARTED) and not message.HasField("record"):
         return Held(lease_id, state)
     record = None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_FINDINGS = 1_000
 WHOLE = 1_000
+MAX_SUM = 2**63 - 1
 
 
 class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
@@ -229,7 +230,8 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
 
 
 def _amounts(s: Sums) -> wire.Amounts:
-    return wire.Amounts(**s._asdict())
+    # Agents report what they like: a sum past the end of the field is shown as its end.
+    return wire.Amounts(**{name: min(value, MAX_SUM) for name, value in s._asdict().items()})
 
 
 def _model(model: str, s: Sums, precision: str) -> wire.ModelView:

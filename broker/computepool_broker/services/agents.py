@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Stage = Callable[[Transaction], Outcome]
 
 PROTOCOL_VERSION = 1
+LIVING = (AgentState.ACTIVE, AgentState.RECONCILING)
 MAX_AGENTS = 10_000
 """Known agents, silent ones included."""
 
@@ -72,6 +73,7 @@ class AgentService:
             OverloadedError: Too many agents are known.
             SessionStaleError: A lower session than the last.
             EpochImplausibleError: An epoch too far ahead.
+            InvalidArgumentError: Another region than that of its center's living agents.
         """
         if call.protocol_version != PROTOCOL_VERSION:
             raise ProtocolUnsupportedError(
@@ -91,6 +93,7 @@ class AgentService:
             raise OverloadedError(
                 f"{MAX_AGENTS} agents are known; forget those that are gone", retry_after_ms=60_000
             )
+        self._check_region(record)
         self._continuity.doubt(stage, call)
         stage(
             Transaction(
@@ -115,6 +118,21 @@ class AgentService:
             backend=record.backend,
         )
         return self.mark(), int(self._jitter() * 200)
+
+    def _check_region(self, record: AgentRecord) -> None:
+        # One agent with a slip in its settings would move a whole center to another region.
+        columns = self._pool.columns
+        at = columns.centers.get(record.center)
+        if at is None or columns.center_regions[at] == record.region:
+            return
+        for name, book in self._pool.state.agents.items():
+            there, lives = book.record, book.state in LIVING
+            if lives and name != record.name and there.center == record.center:
+                raise InvalidArgumentError(
+                    "region",
+                    f"center {record.center!r} is in region {there.region!r} by the word of agent "
+                    f"{name!r}, not in {record.region!r}",
+                )
 
     async def close_session(self, agent: str, session: int) -> None:
         """The agent stops in good order.
@@ -275,7 +293,7 @@ class AgentService:
 def _check_successor(book: AgentBook, record: AgentRecord, *, awaited: bool) -> None:
     last = book.record
     if record.journal_id != last.journal_id:
-        if awaited or book.state in (AgentState.ACTIVE, AgentState.RECONCILING):
+        if awaited or book.state in LIVING:
             # After a restart nobody is known to be alive: the name is its owner's to take first.
             lives = "is awaited" if awaited else "is alive"
             raise AgentNameTakenError(

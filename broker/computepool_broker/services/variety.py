@@ -1,4 +1,4 @@
-"""How many kinds of things the pool may hold. Pure.
+"""How many kinds of things the pool may hold. Does no I/O.
 
 The view has a column for every kind of device and every named extra, over all nodes. Agents
 report what they like, so kinds are counted before they come in.
@@ -28,6 +28,15 @@ def check_variety(columns: Columns, records: Sequence[NodeRecord]) -> None:
     Raises:
         InvalidArgumentError: Too many pairs of model and memory, or names of extras.
     """
+    try:
+        _check(columns, records)
+    except InvalidArgumentError:
+        # Those that no node has any more do not count; to forget them looks at every node.
+        columns.intern_anew()
+        _check(columns, records)
+
+
+def _check(columns: Columns, records: Sequence[NodeRecord]) -> None:
     classes = {(d.model, d.memory_mib) for record in records for d in record.devices}
     if len(classes | columns.classes.keys()) > MAX_DEVICE_CLASSES:
         raise InvalidArgumentError(
