@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from computepool_broker.model.request import Shape
     from computepool_broker.placement.columns import Columns
 
-HARD = frozenset({"REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED", "LABELS", "MODEL"})
+RULED_OUT = frozenset({"REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED"})
+"""Reasons that lie in the request alone: such a center is the nearest only if all are such."""
+HARD = RULED_OUT | {"LABELS", "MODEL"}
 """Reasons that waiting does not cure."""
 STAGES = ("DEVICE_SHARE", "DEVICES", "CPU", "MEMORY", "DISK", "EXTRA", "GANG")
 """Reasons with an amount, in the order of their filters: a center stopped late lacks little."""
@@ -68,10 +70,10 @@ def explain(
     )
 
 
-def _lack(c: CenterRefusal) -> tuple[bool, bool, int, int, str]:
+def _lack(c: CenterRefusal) -> tuple[bool, bool, bool, int, int, str]:
     """Orders centers: those first where an amount is missing, late in the filters, and little."""
     late = STAGES.index(c.reason) if c.reason in STAGES else 0
-    return c.reason in HARD, not c.missing, -late, c.missing, c.center
+    return c.reason in RULED_OUT, c.reason in HARD, not c.missing, -late, c.missing, c.center
 
 
 def _first_blocks(
@@ -136,6 +138,8 @@ def _summary(shape: Shape, count: int, placeable: int, centers: list[CenterRefus
     what = ", ".join(wants) or "a part"
     if not centers:
         return f"no room for {what}: no agent has reported a node yet"
+    if centers[0].reason in RULED_OUT:
+        return f"no room for {what}: the pool has no center in the regions and centers asked for"
     if count > 1:
         return (
             f"no room for {count} x ({what}): only {_counted(placeable, 'part')} can be placed now"

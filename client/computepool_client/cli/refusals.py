@@ -18,7 +18,6 @@ _COLUMNS = (
     render.Column("age", numbers=True),
 )
 _RULED_OUT = ("REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED")
-_NOWHERE = "No room: the pool has no center in the regions and centers asked for"
 # What a filter asks, where its name alone leaves one guessing.
 _MEANING = {
     "REGION_NOT_ALLOWED": "not in a region that the request allows",
@@ -39,10 +38,9 @@ def show(refusal: "allocation_pb2.Refusal", console: "Console") -> None:
     """
     listed = [each for each in refusal.centers if each.reason not in _RULED_OUT]
     ruled_out = len(refusal.centers) - len(listed)
-    if ruled_out and not listed:
-        console.print(render.styled(_NOWHERE, "bold red"))
-        return
     console.print(render.styled(_summary(refusal), "bold red"))
+    if ruled_out and not listed:
+        return  # the summary has said it: no center is in what the request names
     if listed:
         render.show(console, _COLUMNS, (_row(each) for each in listed))
     if ruled_out:

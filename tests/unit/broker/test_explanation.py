@@ -69,6 +69,19 @@ def test_a_share_lacks_what_the_freest_device_lacks() -> None:
     assert (center.reason, center.resource, center.missing) == ("DEVICE_SHARE", "device_milli", 300)
 
 
+def test_a_center_outside_what_was_asked_for_is_never_the_nearest() -> None:
+    nodes = (make_node("n1", center="a", region="r1"), make_node("n2", center="b", region="r2"))
+    story = refusal(make_spec(gpus=1, models=["A100"], regions=["r2"]), *nodes)
+    assert [c.reason for c in story.centers] == ["MODEL", "REGION_NOT_ALLOWED"]
+    assert "nearest is b, MODEL" in story.summary
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_name_that_no_center_has_is_said_so(count: int) -> None:
+    story = refusal(make_spec(cpu=1, regions=["r9"], count=count), make_node("n1", cpu=4))
+    assert story.summary.endswith("the pool has no center in the regions and centers asked for")
+
+
 def test_only_nodes_that_passed_the_earlier_filters_count() -> None:
     story = refusal(
         make_spec(gpus=1, cpu=9), make_node("n1", gpus=1, cpu=8), make_node("n2", gpus=0)
@@ -108,8 +121,8 @@ def test_the_center_that_lacks_least_comes_first_and_impossible_ones_last() -> N
     want = [
         ("near", "DEVICES", 1),
         ("far", "DEVICES", 3),
-        ("elsewhere", "REGION_NOT_ALLOWED", 0),
         ("none", "MODEL", 0),
+        ("elsewhere", "REGION_NOT_ALLOWED", 0),
     ]
     assert got == want
 
