@@ -50,7 +50,7 @@ class Oracle:
         self.losses = 0
         self.history: list[tuple[int, int]] = []
         self.granted: dict[str, tuple[int, int]] = {}
-        self.seen_life: dict[str, int] = {}
+        self.seen: dict[str, tuple[int, int]] = {}
         self.promised: dict[str, tuple[int, int]] = {}
         self.acked: set[str] = set()
         self.ended: set[str] = set()
@@ -96,7 +96,10 @@ class Oracle:
         self._detected, self._fresh = False, True
 
     def _known(self, lease_id: str) -> bool:
-        life, revision = self.granted[lease_id]
+        return self._holds(*self.granted[lease_id])
+
+    def _holds(self, life: int, revision: int) -> bool:
+        """Whether that commit of that life is in the present store."""
         return any(life == one and revision <= end for one, end in self.history)
 
     # -- agents ----------------------------------------------------------------------------
@@ -104,8 +107,8 @@ class Oracle:
     def opened(self, agent: SimAgent) -> None:
         """It did. Whoever has seen what this store lacks has made it raise its epoch."""
         state = self.kit.pool.state
-        seen_life = self.seen_life.get(agent.name)
-        strange = seen_life is not None and all(seen_life != life for life, _ in self.history)
+        seen = self.seen.get(agent.name)
+        strange = seen is not None and not self._holds(*seen)
         if strange and not self._detected and agent.book.seen is not None:
             ahead = agent.book.seen.revision > state.opened_revision
             if ahead or agent.book.seen.identity != state.identity:
@@ -161,11 +164,11 @@ class Oracle:
                 self.granted[command.lease_id] = (self.life, command.record.mark.revision)
         seen = agent.book.seen
         if seen is not None and seen.message() == answer.mark:
-            self.seen_life[agent.name] = self.life
+            self.seen[agent.name] = (self.life, seen.revision)
 
-    def forgotten(self, agent: SimAgent) -> None:
-        """An operator has struck it off; the ledger knows of nothing there."""
-        self.struck_off.add(agent.name)
+    def forgotten(self, agent: SimAgent, *, really: bool = True) -> None:
+        """An operator strikes it off, or could not; then what it holds is not the ledger's."""
+        (self.struck_off.add if really else self.struck_off.discard)(agent.name)
 
     # -- clients ---------------------------------------------------------------------------
 
