@@ -31,6 +31,13 @@ def _pairs(rows: list[list[Any]]) -> Pairs:
     return tuple([(row[0], row[1]) for row in rows])
 
 
+def _row(kind: str, text: str) -> list[Any]:
+    row = json.loads(text)
+    if not isinstance(row, list) or row[0] != 1:
+        raise ValueError(f"no {kind} record of version 1: {text[:80]}")
+    return row
+
+
 def encode_allocation(a: Allocation) -> str:
     """An allocation as one JSON array, version first."""
     return _encode(
@@ -71,9 +78,7 @@ class Decoder:
         Raises:
             ValueError: The text is not such a record.
         """
-        row = json.loads(text)
-        if not isinstance(row, list) or row[0] != 1:
-            raise ValueError(f"no allocation record of version 1: {text[:80]}")
+        row = _row("allocation", text)
         parts = tuple(
             [
                 Part(i, place, node, model, _pairs(amounts), PartState(state), revision)
@@ -136,9 +141,7 @@ def decode_node(text: str) -> NodeRecord:
     Raises:
         ValueError: The text is not such a record.
     """
-    row = json.loads(text)
-    if not isinstance(row, list) or row[0] != 1:
-        raise ValueError(f"no node record of version 1: {text[:80]}")
+    row = _row("node", text)
     _, name, center, region, agent, total, reserved, foreign, devices, labels, off, gone = row
     return NodeRecord(
         name,
@@ -170,7 +173,5 @@ def decode_agent(text: str) -> AgentRecord:
     Raises:
         ValueError: The text is not such a record.
     """
-    row = json.loads(text)
-    if not isinstance(row, list) or row[0] != 1:
-        raise ValueError(f"no agent record of version 1: {text[:80]}")
+    row = _row("agent", text)
     return AgentRecord(*row[1:])
