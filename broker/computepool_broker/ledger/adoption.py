@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from computepool_broker.ledger.reconcile import Held, HeldRecord, HeldState
 from computepool_broker.ledger.transaction import NodeAmounts, PutAllocation, Transaction
-from computepool_broker.model.amounts import WHOLE_DEVICE, devices_of
+from computepool_broker.model.amounts import WHOLE_DEVICE, devices_of, subtract
 from computepool_broker.model.records import (
     LIVE_STATES,
     Allocation,
@@ -50,9 +50,11 @@ def adopt(state: LedgerState, agent: str, held: Held, now_ms: int) -> Transactio
     if book is None or book.record.agent != agent:
         return None
     known = state.allocations.get(record.allocation_id)
-    if known is not None and not _extends(known, record):
+    former = _former_place(known, record) if known is not None else None
+    if known is not None and former is None and not _extends(known, record):
         return None
-    flags = _device_conflicts(state, record)
+    left = (NodeAmounts(former.node, former.amounts),) if former is not None else ()
+    flags = _device_conflicts(state, record, former)
     bind: tuple[str, ...] = ()
     if known is None and record.request_id:
         holder = state.request_ids.get((record.tenant, record.request_id))
@@ -60,12 +62,13 @@ def adopt(state: LedgerState, agent: str, held: Held, now_ms: int) -> Transactio
             bind = (record.allocation_id,)
         else:
             flags += (f"request_id is bound to {holder}",)
-    put = _adopted(known, held, record, flags, now_ms)
+    put = _adopted(known, held, record, flags, now_ms, former)
     return Transaction(
         state.epoch,
         puts=(PutAllocation(put.id, put, known.revision if known else 0),),
         bind=bind,
         reserve=(NodeAmounts(record.node, record.amounts, forced=True),),
+        release=left,
     )
 
 
@@ -79,8 +82,26 @@ def _extends(known: Allocation, record: HeldRecord) -> bool:
     )
 
 
-def _device_conflicts(state: LedgerState, record: HeldRecord) -> tuple[str, ...]:
-    used = state.nodes[record.node].used
+def _former_place(known: Allocation, record: HeldRecord) -> Part | None:
+    """The part where the ledger, put back to a backup, has it; since then it was placed anew.
+
+    Nothing has been started at the former place: that would have made the allocation ACTIVE.
+    """
+    if known.state is not AllocationState.RESERVED or known.digest != record.digest:
+        return None
+    for part in known.parts:
+        older = part.index == record.part_index and part.place_revision < record.place_revision
+        if older and part.state is not PartState.STARTED:
+            return part
+    return None
+
+
+def _device_conflicts(
+    state: LedgerState, record: HeldRecord, former: Part | None
+) -> tuple[str, ...]:
+    used = dict(state.nodes[record.node].used)
+    if former is not None and former.node == record.node:
+        subtract(used, former.amounts)
     return tuple(
         f"device {device_id} of {record.node} is granted twice"
         for device_id, milli in devices_of(record.amounts)
@@ -89,7 +110,12 @@ def _device_conflicts(state: LedgerState, record: HeldRecord) -> tuple[str, ...]
 
 
 def _adopted(
-    known: Allocation | None, held: Held, record: HeldRecord, flags: tuple[str, ...], now_ms: int
+    known: Allocation | None,
+    held: Held,
+    record: HeldRecord,
+    flags: tuple[str, ...],
+    now_ms: int,
+    former: Part | None,
 ) -> Allocation:
     started = held.state is HeldState.STARTED
     part = Part(
@@ -112,8 +138,10 @@ def _adopted(
         record.labels,
         adopted=True,
     )
-    parts = tuple(sorted((*old.parts, part), key=lambda p: p.index))
-    active = started or old.state is AllocationState.ACTIVE or len(parts) == record.part_count
+    others = (p for p in old.parts if p is not former)
+    parts = tuple(sorted((*others, part), key=lambda p: p.index))
+    begun = started or old.state is AllocationState.ACTIVE or len(parts) == record.part_count
+    active = begun and all(p.state in (PartState.ADMITTED, PartState.STARTED) for p in parts)
     return replace(
         old,
         parts=parts,
