@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from computepool_agents.scenario import MAX_NODES, ScenarioError, default_path, load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from computepool_agents.scenario import MAX_NODES, ScenarioError, default_path, load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from computepool_agents.backends.nvml import MODELS
 from computepool_broker.model.accelerators import catalogue
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.model.accelerators import (
     PRECISIONS,
