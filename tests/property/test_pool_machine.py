@@ -117,7 +117,10 @@ class PoolMachine(RuleBasedStateMachine):
         asked_ms = kit.pool.clock.now_ms
         try:
             made, duplicate = await kit.allocations.create(Create("default", request_id, spec), 0)
-        except (NoRoomError, WarmingUpError, OutcomeUnknownError):
+        except (NoRoomError, WarmingUpError):
+            return
+        except OutcomeUnknownError:
+            assert self.w.store.fail, "only a disk that fails leaves an outcome unknown"
             return
         except RequestIdReusedError as error:
             holder = kit.pool.state.allocations.get(error.metadata["allocation_id"])
@@ -330,6 +333,16 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def the_backup_is_restored(self) -> None:
         self.w.restore_backup()
+
+    @precondition(lambda self: self.worst >= STORES)
+    @rule(whats=st.lists(WHAT, min_size=1, max_size=3), late=st.integers(0, 3))
+    def an_older_store_is_put_back(self, whats: list[int], late: int) -> None:
+        self.w.take_backup()
+        self.the_pool_is_at_work(whats, 2)
+        self.w.restore_backup()
+        for name in sorted(self.w.agents, key=lambda name: name == self.agent(late).name):
+            self.w.report(name)
+            self.w.report(name)
 
     @precondition(lambda self: self.worst >= STORES)
     @rule(often=st.integers(0, 3))
