@@ -102,9 +102,13 @@ def forget(
         documents.dump(documents.document(answer))
     else:
         screen.say(
-            f"Forgot {agent}: {answer.nodes_removed:,} nodes left the view,"
-            f" {answer.allocations_lost:,} allocations ended as LOST."
+            f"Forgot {agent}: {_counted(answer.nodes_removed, 'node')} left the view,"
+            f" {_counted(answer.allocations_lost, 'allocation')} ended as LOST."
         )
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _ask(agent: str) -> None:

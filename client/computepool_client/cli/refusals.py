@@ -73,6 +73,8 @@ def in_short(refusal: "allocation_pb2.Refusal | None") -> str:
     if refusal is None or not refusal.centers:
         return "no center has room"
     first = refusal.centers[0]
+    if first.reason in _RULED_OUT:
+        return "no center is in the regions and centers asked for"
     lacks = f", {units.missing(first.missing, first.resource)} missing" if first.resource else ""
     others = len(refusal.centers) - 1 + refusal.centers_omitted
     more = f"; {others} other centers cannot take it either" if others else ""

@@ -31,7 +31,7 @@ class _Amount:
 
 _AMOUNTS: Final = (
     _Amount("total", lambda sums: sums.total),
-    _Amount("reserved", lambda sums: sums.reserved, when_empty=9, when_full=9),
+    _Amount("reserved", lambda sums: sums.reserved, when_empty=9, when_full=2),
     _Amount("foreign", lambda sums: sums.foreign),
     _Amount("granted", lambda sums: sums.granted),
     _Amount("in\nflight", lambda sums: sums.in_flight, when_empty=7),
@@ -43,7 +43,7 @@ _AMOUNTS: Final = (
 
 def show(rows: Sequence[Row], console: Console) -> None:
     """Prints the rows, the last of which is the whole, and their notes under them."""
-    columns = [render.Column("region, center,\nmodel", fold=True, least=17)]
+    columns = [render.Column("region, center,\nmodel", fold=True, least=20)]
     columns += [_column(each, rows) for each in _AMOUNTS]
     columns += [render.Column(each, numbers=True) for each in ("P", "use\n%", "age")]
     cells = [[_name(row), *_amounts(row), *_rest(row)] for row in rows]

@@ -174,6 +174,16 @@ def test_a_name_that_fits_nothing_is_not_told_to_wait(
     assert ("tj-1" in err) != reason.endswith("_NOT_ALLOWED")
 
 
+def test_waiting_for_a_name_that_no_center_has_says_so(
+    services: ScriptedServices, capsys: Capture
+) -> None:
+    refusal = make_refusal()
+    refusal.centers[0].reason = "REGION_NOT_ALLOWED"
+    services.script("CreateAllocation", dataclasses.replace(FULL, refusal=refusal), GRANTED)
+    assert main(["allocate", "--gpus", "1", "--wait", "30s"]) == 0
+    assert "no center is in the regions and centers asked for" in capsys.readouterr().err
+
+
 def test_no_room_as_json_has_the_refusal(services: ScriptedServices, capsys: Capture) -> None:
     services.script("CreateAllocation", FULL)
     assert main(["allocate", "--gpus", "16", "--json"]) == 3

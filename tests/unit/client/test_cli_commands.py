@@ -155,11 +155,13 @@ def test_forget_needs_yes_where_nobody_can_be_asked(
     services: ScriptedServices, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    services.script("ForgetAgent", inventory_pb2.ForgetAgentResponse(nodes_removed=7))
+    services.script(
+        "ForgetAgent", inventory_pb2.ForgetAgentResponse(nodes_removed=7, allocations_lost=1)
+    )
     assert main(["forget", "zjk-1"]) == 2
     assert not services.requests["ForgetAgent"]
     assert main(["forget", "zjk-1", "--yes"]) == 0
-    assert "7 nodes left the view" in capsys.readouterr().out
+    assert "7 nodes left the view, 1 allocation ended" in capsys.readouterr().out
     assert services.requests["ForgetAgent"][0].agent == "zjk-1"
 
 
