@@ -8,6 +8,7 @@ from google.protobuf.json_format import ParseDict
 from computepool.v1 import agent_pb2, inventory_pb2
 from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.ledger.invariants import check_invariants
+from computepool_broker.ledger.reconcile import Held, HeldState
 from computepool_broker.model.amounts import MAX_AMOUNT
 from computepool_broker.model.records import Device
 from computepool_broker.model.refusal import Refusal
@@ -15,6 +16,7 @@ from computepool_broker.placement import columns as columns_module
 from computepool_broker.rpc.from_agents import read_report
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.inventory import InventoryServicer
+from computepool_broker.rpc.server import MAX_MESSAGE_BYTES
 from support.broker_kit import BrokerKit, running_broker
 from support.builders import make_agent, make_node, make_spec
 
@@ -108,3 +110,16 @@ def test_a_lease_is_not_named_in_control_characters() -> None:
         message = ParseDict(usual, agent_pb2.SyncRequest())
         with pytest.raises(InvalidArgumentError, match=r"leases\[0\].lease_id"):
             read_report(message, SpecReader(), {"a1": make_agent()})
+
+
+async def test_an_answer_with_very_many_commands_stays_a_message_that_can_be_sent() -> None:
+    async with running_broker(make_node()) as kit:
+        strays = [Held(f"{'x' * 110}.{at}.0", HeldState.ADMITTED) for at in range(40_000)]
+        answer = await kit.report([make_node()], strays)
+        assert len(answer.commands) == len(strays)
+        message = kit.wire._answer(answer)
+        assert message.ByteSize() < MAX_MESSAGE_BYTES
+        assert message.next_sync_ms == answer.least_gap_ms
+        told = {command.lease_id for command in message.commands}
+        rest = await kit.report([make_node()], [h for h in strays if h.lease_id not in told])
+        assert len(told) + len(kit.wire._answer(rest).commands) == len(strays)

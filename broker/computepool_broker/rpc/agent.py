@@ -70,10 +70,10 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         )
         left = to_wire.PAGE_BYTES
         for command in answer.commands:
-            if left < 0 and command.action is Action.ADMIT:
-                # The rest comes with the next answer: what is not admitted is asked for again.
+            if left < 0:
+                # The rest comes with the next answer, which is computed anew.
                 out.next_sync_ms = answer.least_gap_ms
-                continue
+                break
             line = out.commands.add(
                 lease_id=command.lease_id,
                 action=to_wire.number(command.action),
@@ -81,7 +81,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
             )
             if command.action is Action.ADMIT and command.record is not None:
                 to_wire.fill_record(line.record, answer.mark, *command.record, self._writer)
-                left -= line.ByteSize()
+            left -= line.ByteSize()
         return out
 
     async def WatchCommands(
