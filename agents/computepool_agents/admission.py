@@ -55,10 +55,34 @@ class Refusal:
     message: str
 
 
+@dataclass(slots=True)
+class Load:
+    """What the leases of one node hold, summed once for however many decisions.
+
+    Attributes:
+        amounts: Besides devices.
+        devices: Thousandths by device id.
+    """
+
+    amounts: Amounts
+    devices: Counter[str]
+
+    @classmethod
+    def of(cls, held: Iterable[Held]) -> Load:
+        """The sum of these leases."""
+        leases = tuple(held)
+        return cls(total_of(Amounts.of(h.record.resources) for h in leases), device_milli(leases))
+
+    def add(self, lease: Held) -> None:
+        """Count one more lease."""
+        self.amounts = self.amounts.plus(Amounts.of(lease.record.resources))
+        self.devices.update(device_milli((lease,)))
+
+
 def judge(
     record: types.LeaseRecord,
     nodes: Mapping[str, Node],
-    on_node: Iterable[Held],
+    on_node: Load,
     highest_epoch: int,
 ) -> Refusal | None:
     """Decide on one lease.
@@ -66,7 +90,7 @@ def judge(
     Args:
         record: The lease to judge.
         nodes: The agent's nodes by name, measured last.
-        on_node: All leases that the agent holds on the record's node, in any journalled state.
+        on_node: Of all leases that the agent holds on the record's node, in any journalled state.
         highest_epoch: The highest epoch that the agent has ever seen.
 
     Returns:
@@ -80,8 +104,7 @@ def judge(
         return Refusal(NODE_UNKNOWN, f"node {record.node!r} is not here")
     if node.unschedulable:
         return Refusal(UNSCHEDULABLE, f"node {node.name!r} takes no new work")
-    held = tuple(on_node)
-    return _unusable_device(record, node) or _too_much(record, node, held)
+    return _unusable_device(record, node) or _too_much(record, node, on_node)
 
 
 def overfull(node: Node, held: Iterable[Held]) -> dict[str, int]:
@@ -155,10 +178,10 @@ def _unusable_device(record: types.LeaseRecord, node: Node) -> Refusal | None:
     return None
 
 
-def _too_much(record: types.LeaseRecord, node: Node, held: tuple[Held, ...]) -> Refusal | None:
-    room = _room(node).minus(total_of(Amounts.of(h.record.resources) for h in held))
+def _too_much(record: types.LeaseRecord, node: Node, load: Load) -> Refusal | None:
+    room = _room(node).minus(load.amounts)
     short = Amounts.of(record.resources).beyond(room)
-    asked, taken = device_milli([Held(record, types.LEASE_STATE_PENDING)]), device_milli(held)
+    asked, taken = device_milli([Held(record, types.LEASE_STATE_PENDING)]), load.devices
     foreign = {device.id: device.foreign_milli for device in node.devices}
     for device_id, milli in asked.items():
         left = WHOLE_DEVICE_MILLI - foreign[device_id] - taken[device_id]

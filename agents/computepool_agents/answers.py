@@ -160,7 +160,8 @@ class Arbiter:
         self, commands: Iterable[agent.LeaseCommand], mark: Mark
     ) -> tuple[list[Held], list[Held]]:
         highest = max(mark.epoch, self.book.seen.epoch if self.book.seen else 0)
-        admitted: dict[str, list[Held]] = {}
+        admitted: list[Held] = []
+        loads: dict[str, admission.Load] = {}
         known = set(self.refused)
         refused: list[Held] = []
         for command in commands:
@@ -168,17 +169,20 @@ class Arbiter:
             if command.lease_id in known or command.lease_id in self.book.held:
                 continue
             known.add(command.lease_id)
-            here = admitted.setdefault(record.node, [])
-            on_node = (*self.book.on_node(record.node).values(), *here)
-            refusal = self._judge(command, on_node, highest)
+            load = loads.get(record.node)
+            if load is None:
+                on_node = self.book.on_node(record.node).values()
+                load = loads[record.node] = admission.Load.of(on_node)
+            refusal = self._judge(command, load, highest)
             if refusal is None:
-                here.append(Held(record, ADMITTED))
+                admitted.append(Held(record, ADMITTED))
+                load.add(admitted[-1])
             else:
                 refused.append(_refused(command, refusal))
-        return [lease for leases in admitted.values() for lease in leases], refused
+        return admitted, refused
 
     def _judge(
-        self, command: agent.LeaseCommand, on_node: Iterable[Held], highest_epoch: int
+        self, command: agent.LeaseCommand, on_node: admission.Load, highest_epoch: int
     ) -> admission.Refusal | None:
         if command.record.lease_id != command.lease_id:
             message = f"record.lease_id is {command.record.lease_id!r}, not {command.lease_id!r}"

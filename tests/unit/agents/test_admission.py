@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from computepool.v1 import types_pb2
-from computepool_agents.admission import device_milli, judge, overfull
+from computepool_agents.admission import Load, device_milli, judge, overfull
 from computepool_agents.model import RELEASING, STOPPED, Amounts
 from fakes.agent_builders import make_held, make_node, make_record
 
 
 def reason(record: types_pb2.LeaseRecord, *held: object, epoch: int = 1, **node: object) -> str:
     nodes = {"n1": make_node("n1", **node)}  # type: ignore[arg-type]
-    refusal = judge(record, nodes, held, epoch)  # type: ignore[arg-type]
+    refusal = judge(record, nodes, Load.of(held), epoch)  # type: ignore[arg-type]
     return refusal.reason if refusal else ""
 
 
@@ -89,7 +89,7 @@ def test_one_device_named_twice_counts_twice() -> None:
 
 
 def test_refusal_says_how_much_is_missing() -> None:
-    refusal = judge(make_record(cpu=9), {"n1": make_node()}, (), 1)
+    refusal = judge(make_record(cpu=9), {"n1": make_node()}, Load.of(()), 1)
     assert refusal is not None
     assert refusal.message == "node 'n1' lacks 1000 of cpu_milli"
 
