@@ -24,25 +24,21 @@ from hypothesis.stateful import (
 )
 
 from computepool_agents.admission import Refusal
-from computepool_agents.model import ADMITTED, STARTED
 from computepool_broker.errors import (
     AgentAliveError,
     LeaseEndedError,
-    NoRoomError,
     NotFoundError,
     OutcomeUnknownError,
-    RequestIdReusedError,
-    WarmingUpError,
 )
-from computepool_broker.model.records import LIVE_STATES, AllocationState, PartState
-from computepool_broker.services.allocations import Create
+from computepool_broker.model.records import LIVE_STATES, AllocationState
 from support.builders import make_spec
+from support.pool_client import create
+from support.pool_rest import come_to_rest
 from support.pool_world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from computepool_broker.model.request import Spec
     from support.sim_agent import SimAgent
 
 SPECS = (
@@ -60,7 +56,6 @@ SHAPES = ("whole", "whole", "smaller", "sick", "foreign", "gone")
 WORST = ("messages", "nodes", "processes", "stores")
 """What can go wrong in a run: each with all before it, so that each has runs without the next."""
 NODES, PROCESSES, STORES = 1, 2, 3
-MOST_ROUNDS = 40
 NAMES = ("a1", "a2", "a3", "a4")
 
 
@@ -91,10 +86,13 @@ class PoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.world is not None:
             try:
-                self.come_to_rest()
+                come_to_rest(self.world)
             finally:
                 self.world.close()
         structlog.reset_defaults()
+
+    def ask(self, what: int, request_id: str = "") -> None:
+        self.w.run(create(self.w, SPECS[what], request_id, self.known))
 
     def agent(self, at: int) -> SimAgent:
         return list(self.w.agents.values())[at % len(self.w.agents)]
@@ -103,36 +101,14 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(what=WHAT, request_id=st.sampled_from(("", "", "r1", "r2", "r3")))
     def a_client_asks(self, what: int, request_id: str) -> None:
-        self.w.run(self._create(SPECS[what], request_id))
+        self.ask(what, request_id)
 
     @rule(whats=st.lists(WHAT, min_size=1, max_size=4), rounds=st.integers(1, 3))
     def the_pool_is_at_work(self, whats: list[int], rounds: int) -> None:
         for what in whats:
-            self.w.run(self._create(SPECS[what], ""))
+            self.ask(what)
         for _ in range(rounds):
             self.all_agents_report()
-
-    async def _create(self, spec: Spec, request_id: str) -> None:
-        kit, oracle = self.w.kit, self.w.oracle
-        asked_ms = kit.pool.clock.now_ms
-        try:
-            made, duplicate = await kit.allocations.create(Create("default", request_id, spec), 0)
-        except (NoRoomError, WarmingUpError):
-            return
-        except OutcomeUnknownError:
-            assert self.w.store.fail, "only a disk that fails leaves an outcome unknown"
-            return
-        except RequestIdReusedError as error:
-            holder = kit.pool.state.allocations.get(error.metadata["allocation_id"])
-            assert holder is None or holder.spec.shape != spec.shape or holder.spec != spec
-            return
-        assert made.request_id == request_id
-        assert made.spec.shape == spec.shape
-        assert not (duplicate and not request_id)
-        self.known.append(made.id)
-        if made.id in oracle.acked or made.state not in (1, 2):
-            return
-        oracle.acknowledged(made, asked_ms)
 
     @precondition(lambda self: self.known)
     @rule(at=st.integers(0, 20))
@@ -321,7 +297,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(what=WHAT)
     def the_disk_fails(self, what: int) -> None:
         self.w.store.fail = True
-        self.w.run(self._create(SPECS[what], ""))
+        self.ask(what)
         self.w.restart_broker()
 
     @precondition(lambda self: self.worst >= STORES)
@@ -364,72 +340,6 @@ class PoolMachine(RuleBasedStateMachine):
                 return
 
         self.w.run(work())
-
-    # -- what must be so, besides what the world checks after every message -------------------
-
-    def come_to_rest(self) -> None:
-        """Everybody is well and speaks until nothing changes; then nothing may be missing."""
-        w = self.w
-        w.let_go()
-        for agent in w.agents.values():
-            agent.engine.refusal = None
-            w.hang_teardowns(agent.name, hangs=False)
-            if not agent.up:
-                w.start_agent(agent.name)
-        self.speak_until_quiet()
-        self.ledger_and_agents_agree()
-        for key, allocation in list(w.kit.pool.state.allocations.items()):
-            if allocation.state in LIVE_STATES:
-                self.release(key)
-        self.speak_until_quiet()
-        self.ledger_and_agents_agree()
-        for name, book in w.kit.pool.state.nodes.items():
-            assert book.used == {}, f"{name} still has {book.used}"
-            assert not book.blockers & 8, f"{name} stays suspect"
-        assert all(not agent.book.held for agent in w.agents.values())
-
-    def speak_until_quiet(self) -> None:
-        quiet = 0
-        for _ in range(MOST_ROUNDS):
-            before = self.picture()
-            for name in self.w.agents:
-                self.w.report(name)
-            quiet = quiet + 1 if self.picture() == before else 0
-            if quiet == 2:
-                return
-        raise AssertionError("ledger and agents do not come to rest")
-
-    def picture(self) -> object:
-        state = self.w.kit.pool.state
-        held = {name: agent.states() for name, agent in self.w.agents.items()}
-        blockers = {name: book.blockers for name, book in state.nodes.items()}
-        return state.revision, state.epoch, held, blockers
-
-    def ledger_and_agents_agree(self) -> None:
-        state = self.w.kit.pool.state
-        for name, agent in self.w.agents.items():
-            self.view_is_what_was_measured(name, agent)
-            want = {}
-            for lease_id, ref in state.agents[name].leases.items():
-                allocation, part = state.part(ref)
-                assert part.state is not PartState.RELEASING, f"{lease_id} never comes back"
-                active = allocation.state is AllocationState.ACTIVE
-                want[lease_id] = STARTED if active else ADMITTED
-            assert agent.states() == want, name
-
-    def view_is_what_was_measured(self, name: str, agent: SimAgent) -> None:
-        books = self.w.kit.pool.state.nodes
-        measured = {node.name: node for node in agent.engine.measured}
-        there = {n for n in self.w.kit.pool.state.agents[name].nodes if not books[n].record.gone}
-        assert there == measured.keys()
-        for node in measured.values():
-            record = books[node.name].record
-            assert record.total.cpu_milli == node.total.cpu_milli, node.name
-            assert record.foreign.cpu_milli == node.foreign.cpu_milli, node.name
-            want = {(d.id, d.healthy, d.foreign_milli) for d in node.devices}
-            shown = {(d.id, d.healthy, d.foreign_milli) for d in record.devices}
-            ghosts = {d for d in shown - want if not d[1]}
-            assert shown - ghosts == want, node.name
 
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"

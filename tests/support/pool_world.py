@@ -13,25 +13,22 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from computepool.v1 import agent_pb2
-from computepool_agents.model import Amounts, Device, Node
 from computepool_broker.errors import PoolError, SessionStaleError
 from computepool_broker.services.ids import AllocationIds
-from fakes.agent_builders import make_node
 from support.broker_kit import BrokerKit
 from support.builders import make_config
 from support.memory_store import MemoryDisk, MemoryStore
+from support.pool_nodes import make_nodes, reshaped
 from support.pool_oracle import Oracle
 from support.sim_agent import SimAgent
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
-    from types import TracebackType
     from typing import Self
 
 ROUNDS = 600
@@ -42,12 +39,6 @@ RETENTION_S = 60.0
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - journals of the test: fsync is cheap there
 
 Late = tuple[str, object, bytes, float]
-
-
-def make_nodes(agent: str, devices: int) -> tuple[Node, ...]:
-    """Two nodes of an agent, with four cores and some devices each."""
-    names = (f"{agent}-n{place}" for place in (1, 2))
-    return tuple(make_node(name, cpu=4, memory=8, devices=devices) for name in names)
 
 
 class World:
@@ -76,12 +67,7 @@ class World:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -356,17 +342,7 @@ class World:
         """Change what a node of an agent is: whole, smaller, sick, used by others, or gone."""
         agent = self.agents[name]
         nodes = list(make_nodes(name, len(agent.plan[0].devices)))
-        node = nodes[place]
-        first, *rest = node.devices
-        sick = Device(first.id, first.model, first.memory_mib, healthy=False)
-        used = Device(first.id, first.model, first.memory_mib, foreign_milli=1000)
-        changed = {
-            "whole": node,
-            "smaller": make_node(node.name, cpu=1, memory=8, devices=len(rest)),
-            "sick": replace(node, devices=(sick, *rest)),
-            "foreign": replace(node, devices=(used, *rest), foreign=Amounts(3000, 0, 0)),
-            "gone": None,
-        }[shape]
+        changed = reshaped(nodes[place], shape)
         nodes[place : place + 1] = [] if changed is None else [changed]
         agent.engine.measured = tuple(nodes)
         self.oracle.reshaped = True
