@@ -142,6 +142,9 @@ def _adopted(
     parts = tuple(sorted((*others, part), key=lambda p: p.index))
     begun = started or old.state is AllocationState.ACTIVE or len(parts) == record.part_count
     active = begun and all(p.state in (PartState.ADMITTED, PartState.STARTED) for p in parts)
+    if active and old.state is AllocationState.RESERVED:
+        # Every agent now has something to do, also those whose parts came earlier: start.
+        parts = tuple(p.moved_to(p.state, fresh=True) for p in parts)
     return replace(
         old,
         parts=parts,

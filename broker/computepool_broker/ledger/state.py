@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     )
 
 
+MOST_EPOCHS = 1_000
+"""Past epochs remembered. Of older ones nothing is surely known: their leases are adopted."""
+
+
 class LeaseRef(NamedTuple):
     """Where a lease's part is: allocation id and place in its `parts`."""
 
@@ -173,6 +177,8 @@ class LedgerState:
         """Close the present epoch's books and begin another."""
         self.epochs[self.epoch] = start.known_through
         self.epoch = start.epoch
+        while len(self.epochs) > MOST_EPOCHS:
+            del self.epochs[min(self.epochs)]
 
     def _put(self, allocation_id: str, record: Allocation | None, revision: int) -> None:
         old = self.allocations.get(allocation_id)

@@ -45,7 +45,6 @@ class Planner:
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
         self._indexes: OrderedDict[Shape, ShapeIndex] = OrderedDict()
-        self._held = 0
 
     def plan(self, shape: Shape, count: int) -> tuple[list[Place], int]:
         """Places for all parts.
@@ -99,12 +98,9 @@ class Planner:
         index = self._indexes.get(shape)
         if index is None:
             index = self._indexes[shape] = ShapeIndex(self.columns, shape)
-            self._held += index.held
-            while len(self._indexes) > MAX_SHAPES or (
-                self._held > MAX_HELD and len(self._indexes) > 1
-            ):
-                self._indexes.popitem(last=False)
-                self._held = sum(i.held for i in self._indexes.values())
+            held = sum(i.held for i in self._indexes.values())
+            while len(self._indexes) > MAX_SHAPES or (held > MAX_HELD and len(self._indexes) > 1):
+                held -= self._indexes.popitem(last=False)[1].held
         else:
             self._indexes.move_to_end(shape)
         return index

@@ -134,6 +134,15 @@ def test_parts_of_a_gang_come_back_one_by_one() -> None:
     assert x.state is ACTIVE
 
 
+def test_when_the_last_part_is_back_every_agent_is_rung_to_start() -> None:
+    tables = make_state(make_node(), make_node("n2", agent="a2"))
+    bring_back(tables, make_held_record(index=0, count=2, state=HeldState.ADMITTED))
+    tables.take_touched()
+    last = make_held_record(index=1, count=2, node="n2", state=HeldState.ADMITTED)
+    bring_back(tables, last, "a2")
+    assert set(tables.take_touched().agents) == {"a1", "a2"}
+
+
 def test_a_started_part_shows_that_the_whole_gang_was_active() -> None:
     tables = make_state(make_node())
     bring_back(tables, make_held_record(index=0, count=2, state=HeldState.STARTED))
