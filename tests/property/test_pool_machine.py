@@ -54,9 +54,8 @@ WHAT = st.integers(0, len(SPECS) - 1)
 FATES = ("delivered",) * 4 + ("lost", "doubled", "late", "answer_lost", "answer_late")
 SHAPES = ("whole", "whole", "smaller", "sick", "foreign", "gone")
 WORST = ("messages", "nodes", "processes", "stores")
-"""What can go wrong in a run: each with all before it, so that each has runs without the next."""
+"""What can go wrong in a run, each with all before it."""
 NODES, PROCESSES, STORES = 1, 2, 3
-NAMES = ("a1", "a2", "a3", "a4")
 
 
 class PoolMachine(RuleBasedStateMachine):
