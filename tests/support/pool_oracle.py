@@ -60,6 +60,7 @@ class Oracle:
         self.struck_off: set[str] = set()
         self.reshaped = False
         self._detected = True
+        self._copy_detected = True
         self._fresh = True
 
     # -- the store's lives -----------------------------------------------------------------
@@ -80,6 +81,7 @@ class Oracle:
 
     def history_through(self, revision: int) -> list[tuple[int, int]]:
         """The history of a copy of the disk taken now."""
+        self._copy_detected = self._detected
         return [(life, min(end, revision)) for life, end in self.history]
 
     def store_lost(
@@ -93,6 +95,9 @@ class Oracle:
         there = {a.id for a in left}
         self.excused = (self.excused | self.acked) - there
         self.ended = {a.id for a in left if a.state is AllocationState.ENDED}
+        if backup is not None and not self._copy_detected:
+            # The copy is of a store that had been put back itself, before any agent had told it.
+            self.blind |= {key for key in self.granted if not self._known(key)}
         self._detected, self._fresh = False, True
 
     def _known(self, lease_id: str) -> bool:
