@@ -54,7 +54,10 @@ def explain(
     compiled = compile_shape(columns, shape)
     found = _first_blocks(columns, compiled)
     centers = []
+    nodes = np.bincount(columns.center[: columns.size][columns.live[: columns.size]])
     for name, center_id in columns.centers.items():
+        if center_id >= len(nodes) or not nodes[center_id]:
+            continue  # its agents were forgotten
         region = columns.center_regions[center_id]
         block = found.get(center_id)
         static = center_reason(shape, name, region)
@@ -98,9 +101,6 @@ def _first_blocks(
                 missing = f.need - int(there[mask & (center == center_id)].max())
             found.setdefault(center_id, (f.reason, f.resource, missing, int(before[center_id])))
         mask, before = passed, after
-    for center_id in range(count):
-        if not columns.live[rows][center == center_id].any():
-            found[center_id] = ("NOT_SCHEDULABLE", "", 0, 0)
     return found
 
 

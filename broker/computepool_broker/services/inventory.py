@@ -17,7 +17,7 @@ from computepool_broker.ledger.transaction import (
     SetBlockers,
     Transaction,
 )
-from computepool_broker.model.records import AgentState, EndReason
+from computepool_broker.model.records import LIVE_STATES, AgentState, EndReason
 from computepool_broker.services.view import CenterSums, sums_by_center
 
 if TYPE_CHECKING:
@@ -113,8 +113,10 @@ class InventoryService:
         by_allocation: dict[str, list[int]] = {}
         for ref in book.leases.values():
             by_allocation.setdefault(ref.allocation_id, []).append(ref.position)
+        lost = 0
         for allocation_id, positions in by_allocation.items():
             allocation = state.allocations[allocation_id]
+            lost += allocation.state in LIVE_STATES  # others had ended, and wait for teardown
             why = f"agent {agent} was forgotten"
             stage(lifecycle.end_and_gone(state, allocation, positions, EndReason.LOST, why))
         nodes = sorted(book.nodes)
@@ -124,8 +126,8 @@ class InventoryService:
         stage(Transaction(state.epoch, agents=(PutAgent(agent, None),)))
         self._pool.lives.pop(agent, None)
         self._pool.expected_agents.discard(agent)
-        log.warning("agent_forgotten", agent=agent, allocations=len(by_allocation))
-        return Forgotten(len(by_allocation), len(nodes))
+        log.warning("agent_forgotten", agent=agent, allocations=lost)
+        return Forgotten(lost, len(nodes))
 
     async def cordon_node(self, node: str, message: str, *, on: bool) -> int:
         """Cordon or uncordon a node; returns the leases on it.
