@@ -67,6 +67,7 @@ class Works:
         self._lock = asyncio.Lock()
         self._starting: dict[str, asyncio.Task[str | None]] = {}
         self._ending: set[str] = set()
+        self._ended: list[tuple[str, str, str]] = []
 
     def resume(self) -> None:
         """Go on with what a former process of this agent was tearing down."""
@@ -156,15 +157,25 @@ class Works:
             starting.cancel()
             await asyncio.wait([starting])
         await self._stop(lease)
+        self._ended.append((lease.lease_id, reason, message))
         async with self._lock:
-            self._ending.discard(lease.lease_id)
-            held = self._book.held.get(lease.lease_id)
-            if held is not None and held.state == RELEASING:
-                await self._commit(Change(drops=(lease.lease_id,)))
-            elif held is not None and held.state != STOPPED:
-                stopped = replace(held, state=STOPPED, reason=reason, message=message)
-                await self._commit(Change(puts=(stopped,)))
+            await self._note_ended()
         self._around.changed()
+
+    async def _note_ended(self) -> None:
+        """Commit once for all that ended while the lock was awaited: reports wait for it too."""
+        ended, self._ended = self._ended, []
+        drops: list[str] = []
+        stopped: list[Held] = []
+        for lease_id, reason, message in ended:
+            self._ending.discard(lease_id)
+            held = self._book.held.get(lease_id)
+            if held is not None and held.state == RELEASING:
+                drops.append(lease_id)
+            elif held is not None and held.state != STOPPED:
+                stopped.append(replace(held, state=STOPPED, reason=reason, message=message))
+        if drops or stopped:
+            await self._commit(Change(puts=tuple(stopped), drops=tuple(drops)))
 
     async def _stop(self, lease: Held) -> None:
         backoff = Backoff(self._around.rng)
