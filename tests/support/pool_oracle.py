@@ -117,7 +117,7 @@ class Oracle:
         if strange and not self._detected and agent.book.seen is not None:
             ahead = agent.book.seen.revision > state.opened_revision
             if ahead or agent.book.seen.identity != state.identity:
-                assert state.epoch > self._opened_epoch, "a store that went back was believed"
+                assert state.epoch > agent.book.seen.epoch, "a store that went back was believed"
         if state.epoch > self._opened_epoch:
             self._detected = True
         assert self.disk.epoch == state.epoch
