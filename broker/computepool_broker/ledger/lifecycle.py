@@ -93,6 +93,17 @@ def progress(
     return _put(state, allocation, record)
 
 
+def start_again(state: LedgerState, allocation: Allocation, position: int) -> Transaction:
+    """An agent has lost a part of an ACTIVE allocation and admitted it anew: tell it to start.
+
+    That is news to the agent, so it needs a revision of its own: an answer at one that the agent
+    has applied already would be ignored.
+    """
+    part = allocation.parts[position].moved_to(PartState.ADMITTED, fresh=True)
+    record = replace(allocation, parts=_with(allocation.parts, position, part))
+    return _put(state, allocation, record)
+
+
 def place_anew(
     state: LedgerState, allocation: Allocation, position: int, place: Place
 ) -> Transaction:

@@ -12,6 +12,8 @@ The life of an allocation (each arrow is one commit, see ledger/lifecycle.py):
 
 The life of a part (a lease on one node):
 
+    (an agent that has lost a STARTED part and admits it anew leads it back to ADMITTED)
+
     PENDING --agent admits--> ADMITTED --agent starts--> STARTED
        |  ^                       |                         |
        |  +-- re-placed: PENDING on another node, place_revision + 1

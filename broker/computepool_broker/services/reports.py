@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from computepool_broker.services.messages import Report
 
 MAX_PARTS = 1_000
-MAX_NODES = 100_000
-"""Nodes of one agent."""
+MAX_NODES = 20_000
+"""Nodes of one agent: taking them all in takes about 2 s, in which nobody else is answered. A
+larger center runs several agents."""
 MAX_LEASES = 1_000_000
 """Leases of one agent."""
 

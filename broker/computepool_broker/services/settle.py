@@ -51,6 +51,7 @@ class Settler:
             Whether a lease could be adopted if only its whole record were reported.
         """
         book = self._pool.state.agents[agent]
+        before = self._pool.life(agent).held
         self._tear_down(stage, book, held, applied_revision)
         want_full = False
         for lease_id, lease in held.items():
@@ -58,7 +59,7 @@ class Settler:
             if ref is None:
                 want_full |= self._unknown(stage, agent, lease)
             else:
-                self._known(stage, ref, lease)
+                self._known(stage, ref, lease, before)
         emptied = reconcile.emptied_nodes(self._pool.state, book)
         if emptied:
             stage(Transaction(self._pool.state.epoch, nodes=emptied))
@@ -97,7 +98,7 @@ class Settler:
         log.info("lease_adopted", agent=agent, lease=lease.lease_id, adopted=adopted)
         return False
 
-    def _known(self, stage: Stage, ref: LeaseRef, lease: Held) -> None:
+    def _known(self, stage: Stage, ref: LeaseRef, lease: Held, before: Mapping[str, Held]) -> None:
         state = self._pool.state
         allocation, part = state.part(ref)
         if part.state not in WANTED_STATES:
@@ -108,6 +109,12 @@ class Settler:
                 tx = lifecycle.progress(state, allocation, ref.position, reached)
                 if tx is not None:
                     stage(tx)
+            elif (
+                reached is PartState.ADMITTED
+                and allocation.state is AllocationState.ACTIVE
+                and lease.lease_id not in before
+            ):
+                stage(lifecycle.start_again(state, allocation, ref.position))
         elif lease.state is HeldState.REFUSED:
             self._refused(stage, ref, lease)
         elif lease.state is HeldState.STOPPED and allocation.state in LIVE_STATES:
