@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from computepool_agents.admission import Refusal
+from computepool_agents.model import STARTED
 from computepool_broker.ledger.transaction import Blocker
 from computepool_broker.services.allocations import Create
 from support.builders import make_spec
@@ -97,6 +98,27 @@ def test_a_forgotten_agent_does_not_bring_back_what_was_given_up(world: World) -
         world.report("a1")
     assert not world.kit.pool.state.allocations
     assert not world.agents["a1"].states()
+
+
+def test_work_that_its_agent_has_lost_runs_again_also_in_a_quiet_pool(world: World) -> None:
+    world.report("a1")
+    ask(world, make_spec(gpus=1))
+    for _ in range(3):
+        world.report("a1")
+    world.take_backup()
+    (key,) = world.kit.pool.state.allocations
+    world.run(release(world, key))
+    for _ in range(3):
+        world.report("a1")
+    assert not world.agents["a1"].states()
+    world.restore_backup()  # where it is started, by the agent's own word
+    for _ in range(5):
+        world.report("a1")
+    assert set(world.agents["a1"].states().values()) == {STARTED}
+
+
+async def release(world: World, key: str) -> None:
+    await world.kit.allocations.release(key, "", "")
 
 
 async def forget(world: World, name: str) -> None:
