@@ -1,10 +1,9 @@
 """Any interleaving of grants, reports, refusals, releases, expiry, crashes, lost stores, restored
 backups, silent, restarted and forgotten agents, and lost, doubled and late messages.
 
-A real broker without its wire, and real agents without their waiting, in a world that carries the
-messages and kills what it likes (tests/support/pool_world.py). After every step all invariants are
-recomputed from leases and reports; at the end everybody may speak until nothing changes any more,
-and then ledger and agents must agree exactly and no unit of capacity be missing.
+A real broker without its wire, and real agents without their waiting, in a world that carries
+the messages (tests/support/pool_world.py). After every step all invariants are recomputed; at the
+end all may speak until nothing changes, and nothing may be missing (tests/support/pool_rest.py).
 """
 
 from __future__ import annotations
@@ -341,7 +340,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.w.run(work())
 
 
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"  # an hour or two
 PoolMachine.TestCase.settings = settings(
     max_examples=10_000 if THOROUGH else 120,
     stateful_step_count=40,
