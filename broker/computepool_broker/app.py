@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import secrets
@@ -106,6 +107,7 @@ class Broker:
         await self._store.open(self.pool.state)
         try:
             self.pool.opened()
+            gc.freeze()  # what was loaded lives long: no collection looks at it again
             self.pool.committer.start()
             await self._serve()
         finally:

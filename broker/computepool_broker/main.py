@@ -58,8 +58,9 @@ def _run(settings: config.Config) -> int:
 
     # The ledger's writer must not wait 5 ms for the interpreter's lock after each fsync.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # Records live long and make no cycles: collect seldom, and never those from the start.
-    gc.set_threshold(50_000, 50, 100)
+    # Records live long and make no cycles. A full collection of a large ledger stops all calls
+    # for more than half a second: have it seldom (app.py exempts what the store had).
+    gc.set_threshold(50_000, 50, 1_000)
 
     async def serve() -> int:
         return await Broker(settings).run()

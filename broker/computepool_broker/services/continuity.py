@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_EPOCH_JUMP = 1_000
 """An agent that claims an epoch further ahead than this is refused, not believed."""
 
+MOST_JOURNALS = 100_000
+
 log = structlog.get_logger()
 
 
@@ -33,7 +35,8 @@ class Continuity:
 
     def __init__(self, state: LedgerState) -> None:
         self._state = state
-        self._spoken: set[str] = set()  # agents, also forgotten ones, of this process's life
+        # Journals, of forgotten agents too, that have spoken to this process.
+        self._spoken: set[str] = set()
 
     def doubt(self, stage: Stage, call: Open) -> None:
         """Raise the epoch when the agent has seen what this store does not know.
@@ -46,8 +49,10 @@ class Continuity:
             raise EpochImplausibleError(
                 "seen.epoch", f"{seen.epoch} is too far ahead of this store's {state.epoch}"
             )
-        spoken = name in self._spoken
-        self._spoken.add(name)
+        spoken = call.record.journal_id in self._spoken
+        if len(self._spoken) >= MOST_JOURNALS:
+            self._spoken.clear()  # at worst an epoch is raised without need
+        self._spoken.add(call.record.journal_id)
         if not seen.identity:
             return
         # An agent that has not spoken to this process cannot have seen what it has committed:
