@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 _WHOLE_MILLI: Final = 1000
 _LIVE: Final = ("RESERVED", "ACTIVE")
+_VARIABLES: Final = (
+    ("Ascend", "ASCEND_RT_VISIBLE_DEVICES"),
+    ("MI3", "ROCR_VISIBLE_DEVICES"),
+    ("MLU", "MLU_VISIBLE_DEVICES"),
+)
 
 
 def state_of(allocation: "allocation_pb2.Allocation") -> str:
@@ -107,20 +112,31 @@ def _lease_row(lease: "allocation_pb2.Lease") -> "tuple[str | Text, ...]":
 
 
 def export_lines(allocation: "allocation_pb2.Allocation") -> list[str]:
-    """Shell lines that name the allocation and its devices, a block for each node."""
-    by_node: dict[str, list[str]] = {}
+    """Shell lines that name the allocation and its devices, a block for each node.
+
+    Which variable a runtime heeds depends on the maker of the devices.
+    """
+    by_node: dict[tuple[str, str], list[str]] = {}
     for lease in allocation.leases:
-        by_node.setdefault(lease.node, []).extend(each.device_id for each in lease.devices)
+        place = (lease.node, _variable(lease.model))
+        by_node.setdefault(place, []).extend(each.device_id for each in lease.devices)
     lines = []
-    for node, devices in by_node.items():
+    for (node, variable), devices in by_node.items():
         if len(by_node) > 1:
             lines.append(f"# on {screen.clean(node)}")
         lines.append(
             f"export COMPUTEPOOL_ALLOCATION={shlex.quote(allocation.id)}"
             f" COMPUTEPOOL_NODE={shlex.quote(node)}"
-            f" CUDA_VISIBLE_DEVICES={shlex.quote(','.join(devices))}"
+            f" {variable}={shlex.quote(','.join(devices))}"
         )
     return lines
+
+
+def _variable(model: str) -> str:
+    for prefix, variable in _VARIABLES:
+        if model.startswith(prefix):
+            return variable
+    return "CUDA_VISIBLE_DEVICES"
 
 
 def _facts(allocation: "allocation_pb2.Allocation") -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from computepool.v1 import allocation_pb2, inventory_pb2, types_pb2
+from computepool_client.cli.grants import export_lines
 from computepool_client.cli.main import main
 from fakes.pool_messages import (
     make_allocation,
@@ -215,6 +216,21 @@ def test_get_prints_what_to_paste_for_each_node(
     ]
     assert "GPU c (0.25)" in out
     assert "59m 59s" in out
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("Ascend-910B2", "ASCEND_RT_VISIBLE_DEVICES"),
+        ("MI300X", "ROCR_VISIBLE_DEVICES"),
+        ("H800", "CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_what_to_paste_names_the_variable_of_the_devices_maker(model: str, variable: str) -> None:
+    lease = make_lease(0, "n0", ("d0",))
+    lease.model = model
+    (line,) = export_lines(make_allocation(lease))
+    assert line.endswith(f" {variable}=d0")
 
 
 def test_what_has_ended_is_not_offered_for_use(services: ScriptedServices, capsys: Capture) -> None:
