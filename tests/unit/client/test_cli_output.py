@@ -1,0 +1,203 @@
+"""Statuses, JSON, terminals: what all commands share, against a real server."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from computepool.v1 import allocation_pb2, inventory_pb2
+from computepool_client.cli.main import main
+from fakes.pool_messages import (
+    make_allocation,
+    make_center,
+    make_model,
+    make_refusal,
+    make_view,
+)
+from fakes.scripted_services import Failure, ScriptedServices
+
+Code = grpc.StatusCode
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("failure", "want"),
+    [
+        (Failure(Code.INVALID_ARGUMENT, "INVALID"), 2),
+        (Failure(Code.RESOURCE_EXHAUSTED, "NO_ROOM", refusal=make_refusal()), 3),
+        (Failure(Code.NOT_FOUND, "UNKNOWN_ALLOCATION"), 4),
+        (Failure(Code.UNAVAILABLE, "WARMING_UP", retry_after_s=3), 5),
+        (Failure(Code.FAILED_PRECONDITION, "LEASE_ENDED"), 6),
+        (Failure(Code.INTERNAL, "INTERNAL"), 1),
+    ],
+)
+def test_the_status_says_what_kind_of_failure_it_was(
+    services: ScriptedServices, capsys: Capture, failure: Failure, want: int
+) -> None:
+    services.script("RenewAllocation", failure)
+    assert main(["renew", "a-1"]) == want
+    in_words = capsys.readouterr()
+    assert in_words.out == ""
+    assert in_words.err
+    assert main(["renew", "a-1", "--json"]) == want
+    as_json = capsys.readouterr()
+    assert as_json.out == ""
+    error = json.loads(as_json.err)["error"]
+    assert (error["reason"], error["exit_status"]) == (failure.reason, want)
+
+
+def test_usage_errors_are_json_too(capsys: Capture) -> None:
+    assert main(["view", "--json", "--depth", "rack"]) == 2
+    assert json.loads(capsys.readouterr().err)["error"]["reason"] == "USAGE"
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["7600", "host", ":7600", "host:0", "host:65536", "::1:7600", "http://host:7600"]
+)
+def test_what_is_no_endpoint_is_wrong_usage(endpoint: str, capsys: Capture) -> None:
+    assert main(["agents", "--endpoint", endpoint]) == 2
+    assert "no endpoint" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_text_from_outside_cannot_steer_the_terminal(
+    services: ScriptedServices, capsys: Capture
+) -> None:
+    agent = inventory_pb2.Agent(name="\x1b[31mred[/]", center="[bold]c\nd")
+    services.script("ListAgents", inventory_pb2.ListAgentsResponse(agents=[agent]))
+    assert main(["agents"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "[bold]c\ufffdd" in out
+
+
+def test_json_has_every_field_with_numbers_as_numbers(
+    services: ScriptedServices, capsys: Capture
+) -> None:
+    services.script("GetView", make_view(make_center("tj-1", make_model()), grants_total=7))
+    assert main(["view", "--json"]) == 0
+    view = json.loads(capsys.readouterr().out)
+    assert set(view) == {field.name for field in inventory_pb2.GetViewResponse.DESCRIPTOR.fields}
+    assert view["grants_total"] == 7
+    assert view["state"] == "POOL_STATE_READY"
+    assert view["mark"] is None
+    assert view["regions"][0]["centers"][0]["models"][0]["devices"]["total"] == 8000
+
+
+def test_json_of_an_allocation_has_times_and_maps(
+    services: ScriptedServices, capsys: Capture
+) -> None:
+    allocation = make_allocation()
+    allocation.labels["team"] = "vision"
+    allocation.create_time.FromJsonString("2026-01-02T03:04:05Z")
+    services.script("GetAllocation", allocation_pb2.GetAllocationResponse(allocation=allocation))
+    assert main(["get", "a-1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["allocation"]
+    assert found["create_time"] == "2026-01-02T03:04:05Z"
+    assert found["labels"] == {"team": "vision"}
+    assert found["leases"][0]["devices"] == [{"device_id": "GPU-a", "milli": 1000}]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_no_line_of_a_table_is_wider_than_the_terminal(
+    services: ScriptedServices, capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    model = make_model("Ascend-910B", 128_000, foreign=110_000, granted=12_345, in_flight=1234)
+    model.devices.releasing, model.devices.overcommit = 1_234_000, 12_000
+    view = make_view(make_center("zhangjiakou-huailai-27", model, make_model()))
+    services.script("GetView", view)
+    assert main(["view", "--depth", "model"]) == 0
+    out = capsys.readouterr().out
+    table = out[: out.index("P at fp16")].splitlines()
+    assert max(len(line.rstrip()) for line in table) <= width
+    for number in ("128,008", "12,345", "1,234", "12", "5,663"):
+        assert number in out  # no number is cut
+
+
+def test_help_needs_neither_grpc_nor_tables_to_be_imported() -> None:
+    code = (
+        "import sys; from computepool_client.cli import main; status = main.main(['--help']);"
+        "slow = {'grpc', 'rich.live', 'computepool.v1', 'google.protobuf'} & set(sys.modules);"
+        "sys.exit(status or (repr(slow) if slow else 0))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "allocate" in ran.stdout
+
+
+def test_a_reader_that_goes_away_is_no_traceback(services: ScriptedServices) -> None:
+    agents = [inventory_pb2.Agent(name=f"agent-{i}") for i in range(5000)]
+    services.script("ListAgents", inventory_pb2.ListAgentsResponse(agents=agents))
+    read, write = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "computepool_client.cli.main", "agents"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )
+    os.close(write)
+    os.read(read, 100)
+    os.close(read)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("given", "want"), [([], "??"), (["--json"], "\\u5317\\u4eac")])
+def test_a_terminal_without_the_characters_is_no_failure(
+    services: ScriptedServices, given: list[str], want: str
+) -> None:
+    allocation = make_allocation()
+    allocation.description = "\u5317\u4eac"
+    services.script("GetAllocation", allocation_pb2.GetAllocationResponse(allocation=allocation))
+    ran = subprocess.run(
+        [sys.executable, "-m", "computepool_client.cli.main", "get", "a-1", *given],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert want in ran.stdout
+
+
+def test_colours_only_on_a_terminal(services: ScriptedServices) -> None:
+    agent = inventory_pb2.Agent(name="a", state=inventory_pb2.AGENT_STATE_ACTIVE)
+    services.script("ListAgents", inventory_pb2.ListAgentsResponse(agents=[agent]))
+    assert "\x1b[32m" in _on_a_terminal({})
+    assert "\x1b[32m" not in _on_a_terminal({"NO_COLOR": "1"})
+
+
+def _on_a_terminal(environment: dict[str, str]) -> str:
+    """What `agents` writes when its output is a terminal."""
+    ours, theirs = os.openpty()
+    base = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "computepool_client.cli.main", "agents"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**base, "TERM": "xterm", **environment},
+    )
+    os.close(theirs)
+    read = _reader(ours)
+    written = "".join(iter(read, ""))
+    os.close(ours)
+    assert process.wait(60) == 0
+    return written
+
+
+def _reader(file: int) -> Callable[[], str]:
+    def read() -> str:
+        try:
+            return os.read(file, 65536).decode()
+        except OSError:  # how a terminal says that the other side is closed
+            return ""
+
+    return read
