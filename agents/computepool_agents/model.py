@@ -90,10 +90,6 @@ class Amounts:
         }
         return plain | {f"extras.{name}": amount for name, amount in self.extras.items()}
 
-    def fits_in(self, room: Amounts) -> bool:
-        """Say whether no amount is larger than the room's."""
-        return not self.beyond(room)
-
     def beyond(self, room: Amounts) -> dict[str, int]:
         """Name what does not fit into the room, and by how much.
 

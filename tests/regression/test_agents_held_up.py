@@ -66,7 +66,7 @@ async def test_an_agent_whose_reports_cannot_be_used_is_silent() -> None:
                 await kit.report([make_node("n1"), make_node("n2")])
             await kit.tick()
         assert kit.pool.state.agents["a1"].state is AgentState.DISCONNECTED
-        assert not kit.pool.state.schedulable("n1")
+        assert kit.pool.state.nodes["n1"].blockers
 
 
 async def test_a_broker_restart_does_not_give_a_name_to_whoever_comes_first() -> None:

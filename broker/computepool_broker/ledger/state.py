@@ -119,11 +119,6 @@ class LedgerState:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def schedulable(self, node: str) -> bool:
-        """Whether the node takes new grants now."""
-        book = self.nodes.get(node)
-        return book is not None and book.blockers == 0
-
     def part(self, ref: LeaseRef) -> tuple[Allocation, Part]:
         """The allocation and the part that a lease is."""
         allocation = self.allocations[ref.allocation_id]

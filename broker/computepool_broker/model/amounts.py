@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 CPU = "cpu_milli"
 MEMORY = "memory_mib"
@@ -90,14 +90,6 @@ def subtract(used: dict[str, int], amounts: Amounts) -> None:
             used[key] = left
         else:
             del used[key]
-
-
-def total_of(many: Iterable[Amounts]) -> dict[str, int]:
-    """Sum amounts by key."""
-    out: dict[str, int] = {}
-    for amounts in many:
-        add(out, amounts)
-    return out
 
 
 def devices_of(amounts: Amounts) -> list[tuple[str, int]]:

@@ -244,7 +244,7 @@ class AgentService:
         if not report.nodes_unchanged:
             self._take_nodes(stage, book, report)
         suspects, life.suspects = life.suspects, set()
-        want_full = self._settler.settle(stage, report.agent, held, report.applied_revision)
+        self._settler.settle(stage, report.agent, held, report.applied_revision)
         self._settler.clear_suspects(stage, suspects - life.suspects)
         life.heard_ms = pool.clock.now_ms
         life.observed_ms = pool.clock.now_ms - report.oldest_ms
@@ -256,7 +256,7 @@ class AgentService:
         life.strays = frozenset(h for h in held if h not in book.leases)
         life.held = held
         interval = next_sync_ms(pool.config.report_interval_s, len(state.agents), self._jitter())
-        return Answer(self.mark(), todo, gap if want_full else interval, gap, want_full)
+        return Answer(self.mark(), todo, interval, gap)
 
     def _incomplete_first(self, report: Report) -> bool:
         # The first report of a session must say everything: it is what is reconciled.

@@ -44,26 +44,20 @@ class Settler:
 
     def settle(
         self, stage: Stage, agent: str, held: Mapping[str, Held], applied_revision: int
-    ) -> bool:
-        """Bring the ledger up to what the agent says.
-
-        Returns:
-            Whether a lease could be adopted if only its whole record were reported.
-        """
+    ) -> None:
+        """Bring the ledger up to what the agent says."""
         book = self._pool.state.agents[agent]
         before = self._pool.life(agent).held
         self._tear_down(stage, book, held, applied_revision)
-        want_full = False
         for lease_id, lease in held.items():
             ref = book.leases.get(lease_id)
             if ref is None:
-                want_full |= self._unknown(stage, agent, lease)
+                self._adopt(stage, agent, lease)
             else:
                 self._known(stage, ref, lease, before)
         emptied = reconcile.emptied_nodes(self._pool.state, book)
         if emptied:
             stage(Transaction(self._pool.state.epoch, nodes=emptied))
-        return want_full
 
     def clear_suspects(self, stage: Stage, nodes: Iterable[str]) -> None:
         """A complete report clears the nodes that were suspect before it, and are not anew.
@@ -84,19 +78,18 @@ class Settler:
         ).items():
             stage(lifecycle.gone(state, state.allocations[allocation_id], positions))
 
-    def _unknown(self, stage: Stage, agent: str, lease: Held) -> bool:
+    def _adopt(self, stage: Stage, agent: str, lease: Held) -> None:
         if lease.record is None:
             # First reports carry records; a lease that turned up since is answered by REVOKE.
-            return False
+            return
         tx = adoption.adopt(self._pool.state, agent, lease, self._pool.wall_ms())
         if tx is None:
-            return False
+            return
         outcome = stage(tx)
         adopted = isinstance(outcome, Committed)
         if adopted:
             self._pool.start_clocks(self._pool.state.allocations[lease.record.allocation_id])
         log.info("lease_adopted", agent=agent, lease=lease.lease_id, adopted=adopted)
-        return False
 
     def _known(self, stage: Stage, ref: LeaseRef, lease: Held, before: Mapping[str, Held]) -> None:
         state = self._pool.state

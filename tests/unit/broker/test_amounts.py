@@ -14,7 +14,6 @@ from computepool_broker.model.amounts import (
     excess,
     shortfall,
     subtract,
-    total_of,
 )
 from computepool_broker.model.book import capacity_of
 from computepool_broker.model.records import Device
@@ -61,7 +60,6 @@ def test_amounts_add_up_by_key() -> None:
     used = {"cpu_milli": 1}
     add(used, (("cpu_milli", 2), ("d/x", 400)))
     assert used == {"cpu_milli": 3, "d/x": 400}
-    assert total_of([(("a", 1),), (("a", 2), ("b", 3))]) == {"a": 3, "b": 3}
 
 
 def test_only_devices_are_named_as_devices() -> None:
