@@ -23,7 +23,7 @@ def everything(state: LedgerState) -> Shown:
             name: (book.record, book.state, sorted(book.nodes), dict(book.leases))
             for name, book in state.agents.items()
         },
-        "pending": sorted(state.pending),
+        "moving": dict(state.moving),
     }
 
 

@@ -22,7 +22,7 @@ from computepool_broker.model.amounts import (
     WHOLE_DEVICE,
     add,
 )
-from computepool_broker.model.records import AllocationState, PartState
+from computepool_broker.model.records import MOVING_STATES, AllocationState, PartState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,14 +130,14 @@ def check_invariants(state: LedgerState, columns: Columns | None = None) -> list
         a = state.allocations.get(key)
         if a is None or (a.tenant, a.request_id) != (tenant, request_id):
             wrong.append(f"request_id {request_id!r} leads to {key}")
-    pending = {
-        p.lease_id(a.id)
+    moving = {
+        p.lease_id(a.id): (a.id, position)
         for a in state.allocations.values()
-        for p in a.parts
-        if p.state is PartState.PENDING
+        for position, p in enumerate(a.parts)
+        if p.state in MOVING_STATES
     }
-    if pending != state.pending:
-        wrong.append("the set of pending leases is not what the records say")
+    if moving != state.moving:
+        wrong.append("the moving leases are not what the records say")
     if columns is not None:
         for name, book in state.nodes.items():
             wrong += [f"{name}: {text}" for text in check_row(columns, book)]

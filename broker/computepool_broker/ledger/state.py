@@ -18,6 +18,7 @@ from computepool_broker.model.amounts import (
 from computepool_broker.model.book import NodeBook, capacity_of
 from computepool_broker.model.records import (
     LIVE_STATES,
+    MOVING_STATES,
     NEW,
     AgentRecord,
     AgentState,
@@ -96,6 +97,8 @@ class LedgerState:
         revision: Number of durable commits.
         opened_revision: The revision when this process opened the store.
         epochs: For every past epoch the last revision of it that the store surely knows.
+        moving: Leases that no report has shown yet, or that are being torn down; the view tells
+            their amounts apart.
         on_node: Called with every node book that changed (the view follows it).
         on_node_gone: Called with every node book that left.
     """
@@ -111,7 +114,7 @@ class LedgerState:
     allocations: dict[str, Allocation] = field(default_factory=dict)
     allocation_ids: SortedIds = field(default_factory=SortedIds)
     request_ids: dict[tuple[str, str], str] = field(default_factory=dict)
-    pending: set[str] = field(default_factory=set)
+    moving: dict[str, LeaseRef] = field(default_factory=dict)
     live: int = 0
     touched: Touched = field(default_factory=Touched)
     on_node: Callable[[NodeBook], None] = _ignore
@@ -210,11 +213,11 @@ class LedgerState:
                 book.conflicts += 1
                 self._set_bits(book, Blocker.CONFLICT, 0)
             agent = self.agents[book.record.agent]
-            agent.leases[lease_id] = LeaseRef(record.id, position)
+            ref = agent.leases[lease_id] = LeaseRef(record.id, position)
             if part.revision == record.revision:
                 self.touched.agents[book.record.agent] = part.revision
-            if part.state is PartState.PENDING:
-                self.pending.add(lease_id)
+            if part.state in MOVING_STATES:
+                self.moving[lease_id] = ref
 
     def _unindex(self, record: Allocation) -> None:
         if record.state in LIVE_STATES:
@@ -230,7 +233,7 @@ class LedgerState:
                 if not book.conflicts:
                     self._set_bits(book, 0, Blocker.CONFLICT)
             del self.agents[book.record.agent].leases[lease_id]
-            self.pending.discard(lease_id)
+            self.moving.pop(lease_id, None)
 
     def _fold_node(self, put: PutNode) -> None:
         name, record = put

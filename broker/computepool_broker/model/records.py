@@ -67,6 +67,7 @@ class PartState(IntEnum):
 
 
 LIVE_STATES = frozenset({AllocationState.RESERVED, AllocationState.ACTIVE})
+MOVING_STATES = frozenset({PartState.PENDING, PartState.RELEASING})
 WANTED_STATES = frozenset({PartState.PENDING, PartState.ADMITTED, PartState.STARTED})
 
 

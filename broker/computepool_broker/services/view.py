@@ -138,21 +138,14 @@ def _moving(state: LedgerState) -> tuple[Moving, Moving, dict[str, int]]:
     in_flight: Moving = defaultdict(lambda: defaultdict(int))
     releasing: Moving = defaultdict(lambda: defaultdict(int))
     oldest: dict[str, int] = {}
-    for agent in state.agents.values():
-        for ref in agent.leases.values():
-            allocation, part = state.part(ref)
-            if part.state is PartState.PENDING:
-                out = in_flight
-            elif part.state is PartState.RELEASING:
-                out = releasing
-            else:
-                continue
-            center = state.nodes[part.node].record.center
-            if out is in_flight:
-                oldest[center] = min(allocation.created_ms, oldest.get(center, 2**62))
-            by_key = out[center]
-            for key, amount in part.amounts:
-                by_key[DEVICE_PREFIX + part.model if key.startswith(DEVICE_PREFIX) else key] += (
-                    amount
-                )
+    for ref in state.moving.values():
+        allocation, part = state.part(ref)
+        center = state.nodes[part.node].record.center
+        if part.state is PartState.PENDING:
+            by_key = in_flight[center]
+            oldest[center] = min(allocation.created_ms, oldest.get(center, allocation.created_ms))
+        else:
+            by_key = releasing[center]
+        for key, amount in part.amounts:
+            by_key[DEVICE_PREFIX + part.model if key.startswith(DEVICE_PREFIX) else key] += amount
     return in_flight, releasing, oldest

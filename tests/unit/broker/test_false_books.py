@@ -163,12 +163,12 @@ async def test_a_request_id_that_leads_to_anothers_allocation_is_wrong() -> None
         assert check_invariants(kit.pool.state) == [f"request_id 'other' leads to {made.id}"]
 
 
-async def test_a_wrong_set_of_pending_leases_is_wrong() -> None:
+async def test_wrong_moving_leases_are_wrong() -> None:
     async with running_broker(make_node("n1")) as kit:
         await kit.create(make_spec(gpus=1))
-        kit.pool.state.pending.clear()
+        kit.pool.state.moving.clear()
         assert check_invariants(kit.pool.state) == [
-            "the set of pending leases is not what the records say"
+            "the moving leases are not what the records say"
         ]
 
 

@@ -46,7 +46,7 @@ def test_a_grant_reserves_the_amounts_of_all_parts() -> None:
     apply(state, lifecycle.grant(state, draft, [Place("n1", "", CORE), Place("n2", "", CORE)]))
     assert state.allocations["x"].state is RESERVED
     assert [state.nodes[n].used for n in ("n1", "n2")] == [dict(CORE), dict(CORE)]
-    assert state.pending == {"x.0.0", "x.1.0"}
+    assert state.moving.keys() == {"x.0.0", "x.1.0"}
 
 
 def test_one_admitted_part_of_two_leaves_it_reserved() -> None:
@@ -121,8 +121,8 @@ def test_a_refused_part_moves_to_its_new_place_in_one_step() -> None:
     assert (a.parts[0].node, a.parts[0].place_revision, a.refusals) == ("n2", 1, 1)
     assert state.nodes["n1"].used == dict(CORE)
     assert state.nodes["n2"].used == dict(CORE)
-    assert "x.0.1" in state.pending
-    assert "x.0.0" not in state.pending
+    assert "x.0.1" in state.moving
+    assert "x.0.0" not in state.moving
 
 
 def test_a_refused_part_with_no_place_left_ends_all_and_gives_only_its_own_back() -> None:
