@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING
 
+from computepool_broker.ledger.reconcile import HeldState
+from computepool_broker.model.records import AllocationState
 from computepool_broker.rpc.agent import AgentServicer
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.to_wire import SpecWriter
@@ -18,7 +20,7 @@ from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
 from computepool_broker.services.messages import Mark, Open, Report
 from computepool_broker.services.pool import Pool
-from support.builders import make_agent, make_config, make_node
+from support.builders import make_agent, make_config, make_held, make_node, make_spec
 from support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from computepool_broker.model.request import Spec
     from computepool_broker.services.messages import Answer
     from computepool_broker.store.base import Store
+
+THREE = [make_node(f"n{i}", agent=f"a{i}", center=f"c{i}") for i in (1, 2, 3)]
+"""Three nodes, each of its own agent in its own center."""
 
 
 class BrokerKit:
@@ -148,3 +153,12 @@ async def running_broker(
         if isinstance(kit.store, MemoryStore):
             kit.store.let_go()
         await kit.stop()
+
+
+async def activate(kit: BrokerKit, **spec: object) -> str:
+    """An allocation that its agent a1 has started; gives its id."""
+    made = await kit.create(make_spec(**spec))  # type: ignore[arg-type]
+    held = [make_held(p.lease_id(made.id), HeldState.STARTED) for p in made.parts]
+    await kit.report(held=held)
+    assert kit.pool.state.allocations[made.id].state is AllocationState.ACTIVE
+    return made.id

@@ -13,7 +13,7 @@ from computepool_broker.errors import (
 from computepool_broker.ledger.reconcile import HeldState
 from computepool_broker.ledger.transaction import Blocker
 from computepool_broker.model.records import AllocationState, EndReason
-from support.broker_kit import BrokerKit, running_broker
+from support.broker_kit import THREE, activate, running_broker
 from support.builders import (
     make_config,
     make_held,
@@ -23,16 +23,6 @@ from support.builders import (
 from support.memory_store import MemoryDisk, MemoryStore
 
 RESERVED, ACTIVE = AllocationState.RESERVED, AllocationState.ACTIVE
-THREE = [make_node(f"n{i}", agent=f"a{i}", center=f"c{i}") for i in (1, 2, 3)]
-
-
-async def activate(kit: BrokerKit, **spec: object) -> str:
-    """An allocation that its agent a1 has started; gives its id."""
-    made = await kit.create(make_spec(**spec))  # type: ignore[arg-type]
-    held = [make_held(p.lease_id(made.id), HeldState.STARTED) for p in made.parts]
-    await kit.report(held=held)
-    assert kit.pool.state.allocations[made.id].state is ACTIVE
-    return made.id
 
 
 # -- silence -----------------------------------------------------------------------------------
