@@ -5,7 +5,7 @@ set -euo pipefail
 PYTHON=${PYTHON:-python3} VENV=${VENV:-.venv}
 
 if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "setup: needs Python 3.11 or newer; '$PYTHON' is $("$PYTHON" --version 2>&1 || echo missing)." \
+    echo "setup: needs Python 3.11 or newer; '$PYTHON' is $("$PYTHON" --version 2>/dev/null || echo missing)." \
          "Name another with PYTHON=python3.12 make ..." >&2
     exit 2
 fi
