@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from computepool.v1 import types_pb2 as computepool_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63omputepool/v1/agent.proto\x12\x0e\x63omputepool.v1\x1a\x1a\x63omputepool/v1/types.proto\"\x87\x02\n\x12OpenSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\njournal_id\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\x04\x12\x15\n\ragent_version\x18\x04 \x01(\t\x12\x18\n\x10protocol_version\x18\x05 \x01(\r\x12\x0e\n\x06\x63\x65nter\x18\x06 \x01(\t\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t\x12\'\n\x04seen\x18\t \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12\x0f\n\x07\x62oot_id\x18\n \x01(\t\x12\x13\n\x0bheld_leases\x18\x0b \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x0c \x01(\t\"l\n\x13OpenSessionResponse\x12\'\n\x04mark\x18\x01 \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12\x14\n\x0cnext_sync_ms\x18\x02 \x01(\x03\x12\x16\n\x0e\x62roker_version\x18\x03 \x01(\t\"\xd4\x02\n\nNodeReport\x12\x0c\n\x04node\x18\x01 \x01(\t\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.computepool.v1.Resources\x12+\n\x08reserved\x18\x03 \x01(\x0b\x32\x19.computepool.v1.Resources\x12*\n\x07\x66oreign\x18\x04 \x01(\x0b\x32\x19.computepool.v1.Resources\x12\'\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x16.computepool.v1.Device\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.computepool.v1.NodeReport.LabelsEntry\x12\x15\n\runschedulable\x18\x07 \x01(\x08\x12\x0e\n\x06\x61ge_ms\x18\x08 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x96\x01\n\tHeldLease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.computepool.v1.LeaseState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12+\n\x06record\x18\x05 \x01(\x0b\x32\x1b.computepool.v1.LeaseRecord\"\xeb\x01\n\x0bSyncRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0c\n\x04part\x18\x04 \x01(\r\x12\r\n\x05parts\x18\x05 \x01(\r\x12\x18\n\x10\x61pplied_revision\x18\x06 \x01(\x04\x12)\n\x06leases\x18\x07 \x03(\x0b\x32\x19.computepool.v1.HeldLease\x12)\n\x05nodes\x18\x08 \x03(\x0b\x32\x1a.computepool.v1.NodeReport\x12\x17\n\x0fnodes_unchanged\x18\t \x01(\x08J\x04\x08\x14\x10\x1e\"\x8a\x01\n\x0cLeaseCommand\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.computepool.v1.LeaseAction\x12+\n\x06record\x18\x03 \x01(\x0b\x32\x1b.computepool.v1.LeaseRecord\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xbd\x01\n\x0cSyncResponse\x12\'\n\x04mark\x18\x01 \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12.\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x1c.computepool.v1.LeaseCommand\x12\x14\n\x0cnext_sync_ms\x18\x03 \x01(\x03\x12\x14\n\x0cleast_gap_ms\x18\x04 \x01(\x03\x12\x11\n\twant_full\x18\x05 \x01(\x08\x12\x15\n\rpart_accepted\x18\x06 \x01(\x08\"6\n\x14WatchCommandsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\")\n\x15WatchCommandsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\"5\n\x13\x43loseSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\"\x16\n\x14\x43loseSessionResponse*t\n\x0bLeaseAction\x12\x1c\n\x18LEASE_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_ACTION_ADMIT\x10\x01\x12\x16\n\x12LEASE_ACTION_START\x10\x02\x12\x17\n\x13LEASE_ACTION_REVOKE\x10\x03\x32\xe4\x02\n\x0c\x41gentService\x12V\n\x0bOpenSession\x12\".computepool.v1.OpenSessionRequest\x1a#.computepool.v1.OpenSessionResponse\x12\x41\n\x04Sync\x12\x1b.computepool.v1.SyncRequest\x1a\x1c.computepool.v1.SyncResponse\x12^\n\rWatchCommands\x12$.computepool.v1.WatchCommandsRequest\x1a%.computepool.v1.WatchCommandsResponse0\x01\x12Y\n\x0c\x43loseSession\x12#.computepool.v1.CloseSessionRequest\x1a$.computepool.v1.CloseSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63omputepool/v1/agent.proto\x12\x0e\x63omputepool.v1\x1a\x1a\x63omputepool/v1/types.proto\"\x87\x02\n\x12OpenSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x12\n\njournal_id\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\x04\x12\x15\n\ragent_version\x18\x04 \x01(\t\x12\x18\n\x10protocol_version\x18\x05 \x01(\r\x12\x0e\n\x06\x63\x65nter\x18\x06 \x01(\t\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x0c\n\x04role\x18\x08 \x01(\t\x12\'\n\x04seen\x18\t \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12\x0f\n\x07\x62oot_id\x18\n \x01(\t\x12\x13\n\x0bheld_leases\x18\x0b \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x0c \x01(\t\"~\n\x13OpenSessionResponse\x12\'\n\x04mark\x18\x01 \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12\x14\n\x0cnext_sync_ms\x18\x02 \x01(\x03\x12\x16\n\x0e\x62roker_version\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\"\xd4\x02\n\nNodeReport\x12\x0c\n\x04node\x18\x01 \x01(\t\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.computepool.v1.Resources\x12+\n\x08reserved\x18\x03 \x01(\x0b\x32\x19.computepool.v1.Resources\x12*\n\x07\x66oreign\x18\x04 \x01(\x0b\x32\x19.computepool.v1.Resources\x12\'\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x16.computepool.v1.Device\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.computepool.v1.NodeReport.LabelsEntry\x12\x15\n\runschedulable\x18\x07 \x01(\x08\x12\x0e\n\x06\x61ge_ms\x18\x08 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x96\x01\n\tHeldLease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.computepool.v1.LeaseState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12+\n\x06record\x18\x05 \x01(\x0b\x32\x1b.computepool.v1.LeaseRecord\"\xba\x02\n\x0bSyncRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0c\n\x04part\x18\x04 \x01(\r\x12\r\n\x05parts\x18\x05 \x01(\r\x12\x18\n\x10\x61pplied_revision\x18\x06 \x01(\x04\x12)\n\x06leases\x18\x07 \x03(\x0b\x32\x19.computepool.v1.HeldLease\x12)\n\x05nodes\x18\x08 \x03(\x0b\x32\x1a.computepool.v1.NodeReport\x12\x17\n\x0fnodes_unchanged\x18\t \x01(\x08\x12\r\n\x05\x64\x65lta\x18\x14 \x01(\x08\x12\x15\n\rbase_sequence\x18\x15 \x01(\x04\x12\x12\n\nnodes_gone\x18\x16 \x03(\t\x12\x13\n\x0bleases_gone\x18\x17 \x03(\tJ\x04\x08\x18\x10\x1e\"\x8a\x01\n\x0cLeaseCommand\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12+\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1b.computepool.v1.LeaseAction\x12+\n\x06record\x18\x03 \x01(\x0b\x32\x1b.computepool.v1.LeaseRecord\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xbd\x01\n\x0cSyncResponse\x12\'\n\x04mark\x18\x01 \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12.\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x1c.computepool.v1.LeaseCommand\x12\x14\n\x0cnext_sync_ms\x18\x03 \x01(\x03\x12\x14\n\x0cleast_gap_ms\x18\x04 \x01(\x03\x12\x11\n\twant_full\x18\x05 \x01(\x08\x12\x15\n\rpart_accepted\x18\x06 \x01(\x08\"6\n\x14WatchCommandsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\")\n\x15WatchCommandsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\"5\n\x13\x43loseSessionRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\x04\"\x16\n\x14\x43loseSessionResponse*t\n\x0bLeaseAction\x12\x1c\n\x18LEASE_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12LEASE_ACTION_ADMIT\x10\x01\x12\x16\n\x12LEASE_ACTION_START\x10\x02\x12\x17\n\x13LEASE_ACTION_REVOKE\x10\x03\x32\xe4\x02\n\x0c\x41gentService\x12V\n\x0bOpenSession\x12\".computepool.v1.OpenSessionRequest\x1a#.computepool.v1.OpenSessionResponse\x12\x41\n\x04Sync\x12\x1b.computepool.v1.SyncRequest\x1a\x1c.computepool.v1.SyncResponse\x12^\n\rWatchCommands\x12$.computepool.v1.WatchCommandsRequest\x1a%.computepool.v1.WatchCommandsResponse0\x01\x12Y\n\x0c\x43loseSession\x12#.computepool.v1.CloseSessionRequest\x1a$.computepool.v1.CloseSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +34,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODEREPORT_LABELSENTRY']._loaded_options = None
   _globals['_NODEREPORT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_LEASEACTION']._serialized_start=1695
-  _globals['_LEASEACTION']._serialized_end=1811
+  _globals['_LEASEACTION']._serialized_start=1792
+  _globals['_LEASEACTION']._serialized_end=1908
   _globals['_OPENSESSIONREQUEST']._serialized_start=75
   _globals['_OPENSESSIONREQUEST']._serialized_end=338
   _globals['_OPENSESSIONRESPONSE']._serialized_start=340
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=448
-  _globals['_NODEREPORT']._serialized_start=451
-  _globals['_NODEREPORT']._serialized_end=791
-  _globals['_NODEREPORT_LABELSENTRY']._serialized_start=746
-  _globals['_NODEREPORT_LABELSENTRY']._serialized_end=791
-  _globals['_HELDLEASE']._serialized_start=794
-  _globals['_HELDLEASE']._serialized_end=944
-  _globals['_SYNCREQUEST']._serialized_start=947
-  _globals['_SYNCREQUEST']._serialized_end=1182
-  _globals['_LEASECOMMAND']._serialized_start=1185
-  _globals['_LEASECOMMAND']._serialized_end=1323
-  _globals['_SYNCRESPONSE']._serialized_start=1326
-  _globals['_SYNCRESPONSE']._serialized_end=1515
-  _globals['_WATCHCOMMANDSREQUEST']._serialized_start=1517
-  _globals['_WATCHCOMMANDSREQUEST']._serialized_end=1571
-  _globals['_WATCHCOMMANDSRESPONSE']._serialized_start=1573
-  _globals['_WATCHCOMMANDSRESPONSE']._serialized_end=1614
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=1616
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=1669
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1671
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1693
-  _globals['_AGENTSERVICE']._serialized_start=1814
-  _globals['_AGENTSERVICE']._serialized_end=2170
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=466
+  _globals['_NODEREPORT']._serialized_start=469
+  _globals['_NODEREPORT']._serialized_end=809
+  _globals['_NODEREPORT_LABELSENTRY']._serialized_start=764
+  _globals['_NODEREPORT_LABELSENTRY']._serialized_end=809
+  _globals['_HELDLEASE']._serialized_start=812
+  _globals['_HELDLEASE']._serialized_end=962
+  _globals['_SYNCREQUEST']._serialized_start=965
+  _globals['_SYNCREQUEST']._serialized_end=1279
+  _globals['_LEASECOMMAND']._serialized_start=1282
+  _globals['_LEASECOMMAND']._serialized_end=1420
+  _globals['_SYNCRESPONSE']._serialized_start=1423
+  _globals['_SYNCRESPONSE']._serialized_end=1612
+  _globals['_WATCHCOMMANDSREQUEST']._serialized_start=1614
+  _globals['_WATCHCOMMANDSREQUEST']._serialized_end=1668
+  _globals['_WATCHCOMMANDSRESPONSE']._serialized_start=1670
+  _globals['_WATCHCOMMANDSRESPONSE']._serialized_end=1711
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=1713
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=1766
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1768
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1790
+  _globals['_AGENTSERVICE']._serialized_start=1911
+  _globals['_AGENTSERVICE']._serialized_end=2267
 # @@protoc_insertion_point(module_scope)

@@ -48,14 +48,16 @@ class OpenSessionRequest(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., journal_id: _Optional[str] = ..., session: _Optional[int] = ..., agent_version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., center: _Optional[str] = ..., region: _Optional[str] = ..., role: _Optional[str] = ..., seen: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ..., boot_id: _Optional[str] = ..., held_leases: _Optional[int] = ..., backend: _Optional[str] = ...) -> None: ...
 
 class OpenSessionResponse(_message.Message):
-    __slots__ = ("mark", "next_sync_ms", "broker_version")
+    __slots__ = ("mark", "next_sync_ms", "broker_version", "features")
     MARK_FIELD_NUMBER: _ClassVar[int]
     NEXT_SYNC_MS_FIELD_NUMBER: _ClassVar[int]
     BROKER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     mark: _types_pb2.StoreMark
     next_sync_ms: int
     broker_version: str
-    def __init__(self, mark: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ..., next_sync_ms: _Optional[int] = ..., broker_version: _Optional[str] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mark: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ..., next_sync_ms: _Optional[int] = ..., broker_version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NodeReport(_message.Message):
     __slots__ = ("node", "total", "reserved", "foreign", "devices", "labels", "unschedulable", "age_ms")
@@ -99,7 +101,7 @@ class HeldLease(_message.Message):
     def __init__(self, lease_id: _Optional[str] = ..., state: _Optional[_Union[_types_pb2.LeaseState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., record: _Optional[_Union[_types_pb2.LeaseRecord, _Mapping]] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
-    __slots__ = ("agent", "session", "sequence", "part", "parts", "applied_revision", "leases", "nodes", "nodes_unchanged")
+    __slots__ = ("agent", "session", "sequence", "part", "parts", "applied_revision", "leases", "nodes", "nodes_unchanged", "delta", "base_sequence", "nodes_gone", "leases_gone")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +111,10 @@ class SyncRequest(_message.Message):
     LEASES_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     NODES_UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    BASE_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NODES_GONE_FIELD_NUMBER: _ClassVar[int]
+    LEASES_GONE_FIELD_NUMBER: _ClassVar[int]
     agent: str
     session: int
     sequence: int
@@ -118,7 +124,11 @@ class SyncRequest(_message.Message):
     leases: _containers.RepeatedCompositeFieldContainer[HeldLease]
     nodes: _containers.RepeatedCompositeFieldContainer[NodeReport]
     nodes_unchanged: bool
-    def __init__(self, agent: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., applied_revision: _Optional[int] = ..., leases: _Optional[_Iterable[_Union[HeldLease, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[NodeReport, _Mapping]]] = ..., nodes_unchanged: _Optional[bool] = ...) -> None: ...
+    delta: bool
+    base_sequence: int
+    nodes_gone: _containers.RepeatedScalarFieldContainer[str]
+    leases_gone: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agent: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., applied_revision: _Optional[int] = ..., leases: _Optional[_Iterable[_Union[HeldLease, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[NodeReport, _Mapping]]] = ..., nodes_unchanged: _Optional[bool] = ..., delta: _Optional[bool] = ..., base_sequence: _Optional[int] = ..., nodes_gone: _Optional[_Iterable[str]] = ..., leases_gone: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LeaseCommand(_message.Message):
     __slots__ = ("lease_id", "action", "record", "reason")

@@ -65,6 +65,36 @@ class AllocationServiceStub:
                 request_serializer=computepool_dot_v1_dot_allocation__pb2.ReleaseAllocationRequest.SerializeToString,
                 response_deserializer=computepool_dot_v1_dot_allocation__pb2.ReleaseAllocationResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateAllocations = channel.unary_unary(
+                '/computepool.v1.AllocationService/BatchCreateAllocations',
+                request_serializer=computepool_dot_v1_dot_allocation__pb2.BatchCreateAllocationsRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_allocation__pb2.BatchCreateAllocationsResponse.FromString,
+                _registered_method=True)
+        self.BatchRenewAllocations = channel.unary_unary(
+                '/computepool.v1.AllocationService/BatchRenewAllocations',
+                request_serializer=computepool_dot_v1_dot_allocation__pb2.BatchRenewAllocationsRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_allocation__pb2.BatchRenewAllocationsResponse.FromString,
+                _registered_method=True)
+        self.BatchReleaseAllocations = channel.unary_unary(
+                '/computepool.v1.AllocationService/BatchReleaseAllocations',
+                request_serializer=computepool_dot_v1_dot_allocation__pb2.BatchReleaseAllocationsRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_allocation__pb2.BatchReleaseAllocationsResponse.FromString,
+                _registered_method=True)
+        self.StreamAllocations = channel.stream_stream(
+                '/computepool.v1.AllocationService/StreamAllocations',
+                request_serializer=computepool_dot_v1_dot_allocation__pb2.StreamAllocationsRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_allocation__pb2.StreamAllocationsResponse.FromString,
+                _registered_method=True)
+        self.WatchAllocations = channel.unary_stream(
+                '/computepool.v1.AllocationService/WatchAllocations',
+                request_serializer=computepool_dot_v1_dot_allocation__pb2.WatchAllocationsRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_allocation__pb2.WatchAllocationsResponse.FromString,
+                _registered_method=True)
+        self.ExplainAllocation = channel.unary_unary(
+                '/computepool.v1.AllocationService/ExplainAllocation',
+                request_serializer=computepool_dot_v1_dot_allocation__pb2.ExplainAllocationRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_allocation__pb2.ExplainAllocationResponse.FromString,
+                _registered_method=True)
 
 
 class AllocationServiceServicer:
@@ -121,6 +151,61 @@ class AllocationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCreateAllocations(self, request, context):
+        """Creates up to 1,000 allocations in one call: all or none, or each by itself.
+        Errors: INVALID_ARGUMENT naming the field ("requests[3].spec.count"); with
+        ATOMIC those of CreateAllocation too, with metadata "index" saying which
+        request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRenewAllocations(self, request, context):
+        """Makes the TTLs of up to 10,000 allocations start anew, each by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReleaseAllocations(self, request, context):
+        """Releases up to 1,000 allocations, each by itself; idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamAllocations(self, request_iterator, context):
+        """Many calls over one stream, answered as they are done. At most 1,000 of a
+        stream are unanswered; more are not read until then. Half-closing the stream
+        lets the calls taken end; cancelling it loses answers, not grants: ask again
+        with the same request_id.
+        Errors: UNAVAILABLE STOPPING when the broker goes down (the calls without an
+        answer may have been done).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchAllocations(self, request, context):
+        """Says how allocations change. Changes of one allocation that follow each
+        other quickly are told as one: an event is its newest state.
+        Errors: INVALID_ARGUMENT naming the field; FAILED_PRECONDITION
+        RESUME_TOKEN_EXPIRED (watch anew without a token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainAllocation(self, request, context):
+        """Why it is where it is, or where a spec would go now, or why nowhere and what
+        would help; changes nothing. A refusal is an answer here, not an error.
+        Errors: NOT_FOUND; INVALID_ARGUMENT naming the field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AllocationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +238,36 @@ def add_AllocationServiceServicer_to_server(servicer, server):
                     servicer.ReleaseAllocation,
                     request_deserializer=computepool_dot_v1_dot_allocation__pb2.ReleaseAllocationRequest.FromString,
                     response_serializer=computepool_dot_v1_dot_allocation__pb2.ReleaseAllocationResponse.SerializeToString,
+            ),
+            'BatchCreateAllocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateAllocations,
+                    request_deserializer=computepool_dot_v1_dot_allocation__pb2.BatchCreateAllocationsRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_allocation__pb2.BatchCreateAllocationsResponse.SerializeToString,
+            ),
+            'BatchRenewAllocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRenewAllocations,
+                    request_deserializer=computepool_dot_v1_dot_allocation__pb2.BatchRenewAllocationsRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_allocation__pb2.BatchRenewAllocationsResponse.SerializeToString,
+            ),
+            'BatchReleaseAllocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReleaseAllocations,
+                    request_deserializer=computepool_dot_v1_dot_allocation__pb2.BatchReleaseAllocationsRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_allocation__pb2.BatchReleaseAllocationsResponse.SerializeToString,
+            ),
+            'StreamAllocations': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamAllocations,
+                    request_deserializer=computepool_dot_v1_dot_allocation__pb2.StreamAllocationsRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_allocation__pb2.StreamAllocationsResponse.SerializeToString,
+            ),
+            'WatchAllocations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchAllocations,
+                    request_deserializer=computepool_dot_v1_dot_allocation__pb2.WatchAllocationsRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_allocation__pb2.WatchAllocationsResponse.SerializeToString,
+            ),
+            'ExplainAllocation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainAllocation,
+                    request_deserializer=computepool_dot_v1_dot_allocation__pb2.ExplainAllocationRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_allocation__pb2.ExplainAllocationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -318,6 +433,168 @@ class AllocationService:
             '/computepool.v1.AllocationService/ReleaseAllocation',
             computepool_dot_v1_dot_allocation__pb2.ReleaseAllocationRequest.SerializeToString,
             computepool_dot_v1_dot_allocation__pb2.ReleaseAllocationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateAllocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/computepool.v1.AllocationService/BatchCreateAllocations',
+            computepool_dot_v1_dot_allocation__pb2.BatchCreateAllocationsRequest.SerializeToString,
+            computepool_dot_v1_dot_allocation__pb2.BatchCreateAllocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRenewAllocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/computepool.v1.AllocationService/BatchRenewAllocations',
+            computepool_dot_v1_dot_allocation__pb2.BatchRenewAllocationsRequest.SerializeToString,
+            computepool_dot_v1_dot_allocation__pb2.BatchRenewAllocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReleaseAllocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/computepool.v1.AllocationService/BatchReleaseAllocations',
+            computepool_dot_v1_dot_allocation__pb2.BatchReleaseAllocationsRequest.SerializeToString,
+            computepool_dot_v1_dot_allocation__pb2.BatchReleaseAllocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamAllocations(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/computepool.v1.AllocationService/StreamAllocations',
+            computepool_dot_v1_dot_allocation__pb2.StreamAllocationsRequest.SerializeToString,
+            computepool_dot_v1_dot_allocation__pb2.StreamAllocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchAllocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/computepool.v1.AllocationService/WatchAllocations',
+            computepool_dot_v1_dot_allocation__pb2.WatchAllocationsRequest.SerializeToString,
+            computepool_dot_v1_dot_allocation__pb2.WatchAllocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainAllocation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/computepool.v1.AllocationService/ExplainAllocation',
+            computepool_dot_v1_dot_allocation__pb2.ExplainAllocationRequest.SerializeToString,
+            computepool_dot_v1_dot_allocation__pb2.ExplainAllocationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,35 @@ class AllocationServiceStub:
     confirmed teardown. Idempotent: an ended allocation is returned as it is.
     Errors: NOT_FOUND; ABORTED ETAG_MISMATCH.
     """
+    BatchCreateAllocations: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.BatchCreateAllocationsRequest, _allocation_pb2.BatchCreateAllocationsResponse]
+    """Creates up to 1,000 allocations in one call: all or none, or each by itself.
+    Errors: INVALID_ARGUMENT naming the field ("requests[3].spec.count"); with
+    ATOMIC those of CreateAllocation too, with metadata "index" saying which
+    request.
+    """
+    BatchRenewAllocations: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.BatchRenewAllocationsRequest, _allocation_pb2.BatchRenewAllocationsResponse]
+    """Makes the TTLs of up to 10,000 allocations start anew, each by itself."""
+    BatchReleaseAllocations: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.BatchReleaseAllocationsRequest, _allocation_pb2.BatchReleaseAllocationsResponse]
+    """Releases up to 1,000 allocations, each by itself; idempotent."""
+    StreamAllocations: _grpc.StreamStreamMultiCallable[_allocation_pb2.StreamAllocationsRequest, _allocation_pb2.StreamAllocationsResponse]
+    """Many calls over one stream, answered as they are done. At most 1,000 of a
+    stream are unanswered; more are not read until then. Half-closing the stream
+    lets the calls taken end; cancelling it loses answers, not grants: ask again
+    with the same request_id.
+    Errors: UNAVAILABLE STOPPING when the broker goes down (the calls without an
+    answer may have been done).
+    """
+    WatchAllocations: _grpc.UnaryStreamMultiCallable[_allocation_pb2.WatchAllocationsRequest, _allocation_pb2.WatchAllocationsResponse]
+    """Says how allocations change. Changes of one allocation that follow each
+    other quickly are told as one: an event is its newest state.
+    Errors: INVALID_ARGUMENT naming the field; FAILED_PRECONDITION
+    RESUME_TOKEN_EXPIRED (watch anew without a token).
+    """
+    ExplainAllocation: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.ExplainAllocationRequest, _allocation_pb2.ExplainAllocationResponse]
+    """Why it is where it is, or where a spec would go now, or why nowhere and what
+    would help; changes nothing. A refusal is an answer here, not an error.
+    Errors: NOT_FOUND; INVALID_ARGUMENT naming the field.
+    """
 
 @_typing.type_check_only
 class AllocationServiceAsyncStub(AllocationServiceStub):
@@ -86,6 +115,35 @@ class AllocationServiceAsyncStub(AllocationServiceStub):
     """Ends it for the tenant at once; the devices come back when the agents have
     confirmed teardown. Idempotent: an ended allocation is returned as it is.
     Errors: NOT_FOUND; ABORTED ETAG_MISMATCH.
+    """
+    BatchCreateAllocations: _aio.UnaryUnaryMultiCallable[_allocation_pb2.BatchCreateAllocationsRequest, _allocation_pb2.BatchCreateAllocationsResponse]  # type: ignore[assignment]
+    """Creates up to 1,000 allocations in one call: all or none, or each by itself.
+    Errors: INVALID_ARGUMENT naming the field ("requests[3].spec.count"); with
+    ATOMIC those of CreateAllocation too, with metadata "index" saying which
+    request.
+    """
+    BatchRenewAllocations: _aio.UnaryUnaryMultiCallable[_allocation_pb2.BatchRenewAllocationsRequest, _allocation_pb2.BatchRenewAllocationsResponse]  # type: ignore[assignment]
+    """Makes the TTLs of up to 10,000 allocations start anew, each by itself."""
+    BatchReleaseAllocations: _aio.UnaryUnaryMultiCallable[_allocation_pb2.BatchReleaseAllocationsRequest, _allocation_pb2.BatchReleaseAllocationsResponse]  # type: ignore[assignment]
+    """Releases up to 1,000 allocations, each by itself; idempotent."""
+    StreamAllocations: _aio.StreamStreamMultiCallable[_allocation_pb2.StreamAllocationsRequest, _allocation_pb2.StreamAllocationsResponse]  # type: ignore[assignment]
+    """Many calls over one stream, answered as they are done. At most 1,000 of a
+    stream are unanswered; more are not read until then. Half-closing the stream
+    lets the calls taken end; cancelling it loses answers, not grants: ask again
+    with the same request_id.
+    Errors: UNAVAILABLE STOPPING when the broker goes down (the calls without an
+    answer may have been done).
+    """
+    WatchAllocations: _aio.UnaryStreamMultiCallable[_allocation_pb2.WatchAllocationsRequest, _allocation_pb2.WatchAllocationsResponse]  # type: ignore[assignment]
+    """Says how allocations change. Changes of one allocation that follow each
+    other quickly are told as one: an event is its newest state.
+    Errors: INVALID_ARGUMENT naming the field; FAILED_PRECONDITION
+    RESUME_TOKEN_EXPIRED (watch anew without a token).
+    """
+    ExplainAllocation: _aio.UnaryUnaryMultiCallable[_allocation_pb2.ExplainAllocationRequest, _allocation_pb2.ExplainAllocationResponse]  # type: ignore[assignment]
+    """Why it is where it is, or where a spec would go now, or why nowhere and what
+    would help; changes nothing. A refusal is an answer here, not an error.
+    Errors: NOT_FOUND; INVALID_ARGUMENT naming the field.
     """
 
 class AllocationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -149,6 +207,71 @@ class AllocationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends it for the tenant at once; the devices come back when the agents have
         confirmed teardown. Idempotent: an ended allocation is returned as it is.
         Errors: NOT_FOUND; ABORTED ETAG_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateAllocations(
+        self,
+        request: _allocation_pb2.BatchCreateAllocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_allocation_pb2.BatchCreateAllocationsResponse, _abc.Awaitable[_allocation_pb2.BatchCreateAllocationsResponse]]:
+        """Creates up to 1,000 allocations in one call: all or none, or each by itself.
+        Errors: INVALID_ARGUMENT naming the field ("requests[3].spec.count"); with
+        ATOMIC those of CreateAllocation too, with metadata "index" saying which
+        request.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchRenewAllocations(
+        self,
+        request: _allocation_pb2.BatchRenewAllocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_allocation_pb2.BatchRenewAllocationsResponse, _abc.Awaitable[_allocation_pb2.BatchRenewAllocationsResponse]]:
+        """Makes the TTLs of up to 10,000 allocations start anew, each by itself."""
+
+    @_abc_1.abstractmethod
+    def BatchReleaseAllocations(
+        self,
+        request: _allocation_pb2.BatchReleaseAllocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_allocation_pb2.BatchReleaseAllocationsResponse, _abc.Awaitable[_allocation_pb2.BatchReleaseAllocationsResponse]]:
+        """Releases up to 1,000 allocations, each by itself; idempotent."""
+
+    @_abc_1.abstractmethod
+    def StreamAllocations(
+        self,
+        request_iterator: _MaybeAsyncIterator[_allocation_pb2.StreamAllocationsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_allocation_pb2.StreamAllocationsResponse], _abc.AsyncIterator[_allocation_pb2.StreamAllocationsResponse]]:
+        """Many calls over one stream, answered as they are done. At most 1,000 of a
+        stream are unanswered; more are not read until then. Half-closing the stream
+        lets the calls taken end; cancelling it loses answers, not grants: ask again
+        with the same request_id.
+        Errors: UNAVAILABLE STOPPING when the broker goes down (the calls without an
+        answer may have been done).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchAllocations(
+        self,
+        request: _allocation_pb2.WatchAllocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_allocation_pb2.WatchAllocationsResponse], _abc.AsyncIterator[_allocation_pb2.WatchAllocationsResponse]]:
+        """Says how allocations change. Changes of one allocation that follow each
+        other quickly are told as one: an event is its newest state.
+        Errors: INVALID_ARGUMENT naming the field; FAILED_PRECONDITION
+        RESUME_TOKEN_EXPIRED (watch anew without a token).
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainAllocation(
+        self,
+        request: _allocation_pb2.ExplainAllocationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_allocation_pb2.ExplainAllocationResponse, _abc.Awaitable[_allocation_pb2.ExplainAllocationResponse]]:
+        """Why it is where it is, or where a spec would go now, or why nowhere and what
+        would help; changes nothing. A refusal is an answer here, not an error.
+        Errors: NOT_FOUND; INVALID_ARGUMENT naming the field.
         """
 
 def add_AllocationServiceServicer_to_server(servicer: AllocationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -155,15 +155,75 @@ class GetViewResponse(_message.Message):
     refusals_total: int
     def __init__(self, regions: _Optional[_Iterable[_Union[RegionView, _Mapping]]] = ..., mark: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ..., state: _Optional[_Union[PoolState, str]] = ..., precision: _Optional[str] = ..., mass_silence: _Optional[bool] = ..., audit_findings: _Optional[int] = ..., allocations: _Optional[int] = ..., grants_total: _Optional[int] = ..., refusals_total: _Optional[int] = ...) -> None: ...
 
+class WatchViewRequest(_message.Message):
+    __slots__ = ("precision", "least_interval_ms", "resume_token")
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    LEAST_INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    precision: str
+    least_interval_ms: int
+    resume_token: str
+    def __init__(self, precision: _Optional[str] = ..., least_interval_ms: _Optional[int] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class WatchViewResponse(_message.Message):
+    __slots__ = ("view", "whole", "centers_gone", "resume_token")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    CENTERS_GONE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    view: GetViewResponse
+    whole: bool
+    centers_gone: _containers.RepeatedScalarFieldContainer[str]
+    resume_token: str
+    def __init__(self, view: _Optional[_Union[GetViewResponse, _Mapping]] = ..., whole: _Optional[bool] = ..., centers_gone: _Optional[_Iterable[str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class ListCentersRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "filter", "order_by", "precision")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
+    precision: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
+
+class Center(_message.Message):
+    __slots__ = ("region", "role", "view")
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    region: str
+    role: str
+    view: CenterView
+    def __init__(self, region: _Optional[str] = ..., role: _Optional[str] = ..., view: _Optional[_Union[CenterView, _Mapping]] = ...) -> None: ...
+
+class ListCentersResponse(_message.Message):
+    __slots__ = ("centers", "next_page_token", "precision")
+    CENTERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    centers: _containers.RepeatedCompositeFieldContainer[Center]
+    next_page_token: str
+    precision: str
+    def __init__(self, centers: _Optional[_Iterable[_Union[Center, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
+
 class ListNodesRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "center")
+    __slots__ = ("page_size", "page_token", "center", "filter", "order_by")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     CENTER_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     center: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., center: _Optional[str] = ...) -> None: ...
+    filter: str
+    order_by: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., center: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
 
 class NodeDevice(_message.Message):
     __slots__ = ("device", "granted_milli", "gone")
@@ -253,14 +313,24 @@ class Agent(_message.Message):
     def __init__(self, name: _Optional[str] = ..., center: _Optional[str] = ..., region: _Optional[str] = ..., state: _Optional[_Union[AgentState, str]] = ..., session: _Optional[int] = ..., last_sync_age_ms: _Optional[int] = ..., nodes: _Optional[int] = ..., leases: _Optional[int] = ..., refusals: _Optional[int] = ..., last_refusal: _Optional[str] = ..., version: _Optional[str] = ..., backend: _Optional[str] = ...) -> None: ...
 
 class ListAgentsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token", "filter", "order_by")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
 
 class ListAgentsResponse(_message.Message):
-    __slots__ = ("agents",)
+    __slots__ = ("agents", "next_page_token")
     AGENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     agents: _containers.RepeatedCompositeFieldContainer[Agent]
-    def __init__(self, agents: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, agents: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ForgetAgentRequest(_message.Message):
     __slots__ = ("agent",)
@@ -303,6 +373,42 @@ class UncordonRequest(_message.Message):
 class UncordonResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("node", "center", "message")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    CENTER_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    center: str
+    message: str
+    def __init__(self, node: _Optional[str] = ..., center: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class DrainHolder(_message.Message):
+    __slots__ = ("allocation_id", "tenant", "node", "remaining_ttl_ms", "releasing")
+    ALLOCATION_ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    RELEASING_FIELD_NUMBER: _ClassVar[int]
+    allocation_id: str
+    tenant: str
+    node: str
+    remaining_ttl_ms: int
+    releasing: bool
+    def __init__(self, allocation_id: _Optional[str] = ..., tenant: _Optional[str] = ..., node: _Optional[str] = ..., remaining_ttl_ms: _Optional[int] = ..., releasing: _Optional[bool] = ...) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("leases", "leases_at_start", "holders", "holders_omitted")
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    LEASES_AT_START_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_OMITTED_FIELD_NUMBER: _ClassVar[int]
+    leases: int
+    leases_at_start: int
+    holders: _containers.RepeatedCompositeFieldContainer[DrainHolder]
+    holders_omitted: int
+    def __init__(self, leases: _Optional[int] = ..., leases_at_start: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[DrainHolder, _Mapping]]] = ..., holders_omitted: _Optional[int] = ...) -> None: ...
 
 class AuditPoolRequest(_message.Message):
     __slots__ = ()

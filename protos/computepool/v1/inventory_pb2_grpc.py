@@ -40,6 +40,16 @@ class InventoryServiceStub:
                 request_serializer=computepool_dot_v1_dot_inventory__pb2.GetViewRequest.SerializeToString,
                 response_deserializer=computepool_dot_v1_dot_inventory__pb2.GetViewResponse.FromString,
                 _registered_method=True)
+        self.WatchView = channel.unary_stream(
+                '/computepool.v1.InventoryService/WatchView',
+                request_serializer=computepool_dot_v1_dot_inventory__pb2.WatchViewRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_inventory__pb2.WatchViewResponse.FromString,
+                _registered_method=True)
+        self.ListCenters = channel.unary_unary(
+                '/computepool.v1.InventoryService/ListCenters',
+                request_serializer=computepool_dot_v1_dot_inventory__pb2.ListCentersRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_inventory__pb2.ListCentersResponse.FromString,
+                _registered_method=True)
         self.ListNodes = channel.unary_unary(
                 '/computepool.v1.InventoryService/ListNodes',
                 request_serializer=computepool_dot_v1_dot_inventory__pb2.ListNodesRequest.SerializeToString,
@@ -65,6 +75,11 @@ class InventoryServiceStub:
                 request_serializer=computepool_dot_v1_dot_inventory__pb2.UncordonRequest.SerializeToString,
                 response_deserializer=computepool_dot_v1_dot_inventory__pb2.UncordonResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_stream(
+                '/computepool.v1.InventoryService/Drain',
+                request_serializer=computepool_dot_v1_dot_inventory__pb2.DrainRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_inventory__pb2.DrainResponse.FromString,
+                _registered_method=True)
         self.AuditPool = channel.unary_unary(
                 '/computepool.v1.InventoryService/AuditPool',
                 request_serializer=computepool_dot_v1_dot_inventory__pb2.AuditPoolRequest.SerializeToString,
@@ -83,15 +98,31 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchView(self, request, context):
+        """The view, and then what changes of it: centers whose numbers are as they were
+        are left out.
+        Errors: INVALID_ARGUMENT naming the field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCenters(self, request, context):
+        """Centers, by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListNodes(self, request, context):
-        """Nodes in the order of their names, by page.
+        """Nodes, by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAgents(self, request, context):
-        """All agents that the pool knows of.
+        """Agents that the pool knows of, by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +153,16 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Cordons, then says who is still there until nobody is. Nobody is evicted.
+        Ending the call early leaves the cordon.
+        Errors: NOT_FOUND; FAILED_PRECONDITION UNCORDONED (somebody took the cordon
+        back meanwhile).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AuditPool(self, request, context):
         """Recomputes everything from leases and reports and names what disagrees.
         """
@@ -136,6 +177,16 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.GetView,
                     request_deserializer=computepool_dot_v1_dot_inventory__pb2.GetViewRequest.FromString,
                     response_serializer=computepool_dot_v1_dot_inventory__pb2.GetViewResponse.SerializeToString,
+            ),
+            'WatchView': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchView,
+                    request_deserializer=computepool_dot_v1_dot_inventory__pb2.WatchViewRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_inventory__pb2.WatchViewResponse.SerializeToString,
+            ),
+            'ListCenters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCenters,
+                    request_deserializer=computepool_dot_v1_dot_inventory__pb2.ListCentersRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_inventory__pb2.ListCentersResponse.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
@@ -161,6 +212,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.Uncordon,
                     request_deserializer=computepool_dot_v1_dot_inventory__pb2.UncordonRequest.FromString,
                     response_serializer=computepool_dot_v1_dot_inventory__pb2.UncordonResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_stream_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=computepool_dot_v1_dot_inventory__pb2.DrainRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_inventory__pb2.DrainResponse.SerializeToString,
             ),
             'AuditPool': grpc.unary_unary_rpc_method_handler(
                     servicer.AuditPool,
@@ -196,6 +252,60 @@ class InventoryService:
             '/computepool.v1.InventoryService/GetView',
             computepool_dot_v1_dot_inventory__pb2.GetViewRequest.SerializeToString,
             computepool_dot_v1_dot_inventory__pb2.GetViewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchView(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/computepool.v1.InventoryService/WatchView',
+            computepool_dot_v1_dot_inventory__pb2.WatchViewRequest.SerializeToString,
+            computepool_dot_v1_dot_inventory__pb2.WatchViewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCenters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/computepool.v1.InventoryService/ListCenters',
+            computepool_dot_v1_dot_inventory__pb2.ListCentersRequest.SerializeToString,
+            computepool_dot_v1_dot_inventory__pb2.ListCentersResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -331,6 +441,33 @@ class InventoryService:
             '/computepool.v1.InventoryService/Uncordon',
             computepool_dot_v1_dot_inventory__pb2.UncordonRequest.SerializeToString,
             computepool_dot_v1_dot_inventory__pb2.UncordonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/computepool.v1.InventoryService/Drain',
+            computepool_dot_v1_dot_inventory__pb2.DrainRequest.SerializeToString,
+            computepool_dot_v1_dot_inventory__pb2.DrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,10 +35,17 @@ class InventoryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
     GetView: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.GetViewRequest, _inventory_pb2.GetViewResponse]
     """The one resource view: regions, centers, models."""
+    WatchView: _grpc.UnaryStreamMultiCallable[_inventory_pb2.WatchViewRequest, _inventory_pb2.WatchViewResponse]
+    """The view, and then what changes of it: centers whose numbers are as they were
+    are left out.
+    Errors: INVALID_ARGUMENT naming the field.
+    """
+    ListCenters: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListCentersRequest, _inventory_pb2.ListCentersResponse]
+    """Centers, by page."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListNodesRequest, _inventory_pb2.ListNodesResponse]
-    """Nodes in the order of their names, by page."""
+    """Nodes, by page."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListAgentsRequest, _inventory_pb2.ListAgentsResponse]
-    """All agents that the pool knows of."""
+    """Agents that the pool knows of, by page."""
     ForgetAgent: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ForgetAgentRequest, _inventory_pb2.ForgetAgentResponse]
     """Strikes off an agent that will never return: its leases end as LOST, its
     nodes leave the view, their capacity is gone with them.
@@ -51,6 +58,12 @@ class InventoryServiceStub:
     """
     Uncordon: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.UncordonRequest, _inventory_pb2.UncordonResponse]
     """Takes a cordon back. Idempotent."""
+    Drain: _grpc.UnaryStreamMultiCallable[_inventory_pb2.DrainRequest, _inventory_pb2.DrainResponse]
+    """Cordons, then says who is still there until nobody is. Nobody is evicted.
+    Ending the call early leaves the cordon.
+    Errors: NOT_FOUND; FAILED_PRECONDITION UNCORDONED (somebody took the cordon
+    back meanwhile).
+    """
     AuditPool: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.AuditPoolRequest, _inventory_pb2.AuditPoolResponse]
     """Recomputes everything from leases and reports and names what disagrees."""
 
@@ -61,10 +74,17 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetView: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetViewRequest, _inventory_pb2.GetViewResponse]  # type: ignore[assignment]
     """The one resource view: regions, centers, models."""
+    WatchView: _aio.UnaryStreamMultiCallable[_inventory_pb2.WatchViewRequest, _inventory_pb2.WatchViewResponse]  # type: ignore[assignment]
+    """The view, and then what changes of it: centers whose numbers are as they were
+    are left out.
+    Errors: INVALID_ARGUMENT naming the field.
+    """
+    ListCenters: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListCentersRequest, _inventory_pb2.ListCentersResponse]  # type: ignore[assignment]
+    """Centers, by page."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListNodesRequest, _inventory_pb2.ListNodesResponse]  # type: ignore[assignment]
-    """Nodes in the order of their names, by page."""
+    """Nodes, by page."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListAgentsRequest, _inventory_pb2.ListAgentsResponse]  # type: ignore[assignment]
-    """All agents that the pool knows of."""
+    """Agents that the pool knows of, by page."""
     ForgetAgent: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ForgetAgentRequest, _inventory_pb2.ForgetAgentResponse]  # type: ignore[assignment]
     """Strikes off an agent that will never return: its leases end as LOST, its
     nodes leave the view, their capacity is gone with them.
@@ -77,6 +97,12 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     Uncordon: _aio.UnaryUnaryMultiCallable[_inventory_pb2.UncordonRequest, _inventory_pb2.UncordonResponse]  # type: ignore[assignment]
     """Takes a cordon back. Idempotent."""
+    Drain: _aio.UnaryStreamMultiCallable[_inventory_pb2.DrainRequest, _inventory_pb2.DrainResponse]  # type: ignore[assignment]
+    """Cordons, then says who is still there until nobody is. Nobody is evicted.
+    Ending the call early leaves the cordon.
+    Errors: NOT_FOUND; FAILED_PRECONDITION UNCORDONED (somebody took the cordon
+    back meanwhile).
+    """
     AuditPool: _aio.UnaryUnaryMultiCallable[_inventory_pb2.AuditPoolRequest, _inventory_pb2.AuditPoolResponse]  # type: ignore[assignment]
     """Recomputes everything from leases and reports and names what disagrees."""
 
@@ -92,12 +118,31 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """The one resource view: regions, centers, models."""
 
     @_abc_1.abstractmethod
+    def WatchView(
+        self,
+        request: _inventory_pb2.WatchViewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_pb2.WatchViewResponse], _abc.AsyncIterator[_inventory_pb2.WatchViewResponse]]:
+        """The view, and then what changes of it: centers whose numbers are as they were
+        are left out.
+        Errors: INVALID_ARGUMENT naming the field.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCenters(
+        self,
+        request: _inventory_pb2.ListCentersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.ListCentersResponse, _abc.Awaitable[_inventory_pb2.ListCentersResponse]]:
+        """Centers, by page."""
+
+    @_abc_1.abstractmethod
     def ListNodes(
         self,
         request: _inventory_pb2.ListNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.ListNodesResponse, _abc.Awaitable[_inventory_pb2.ListNodesResponse]]:
-        """Nodes in the order of their names, by page."""
+        """Nodes, by page."""
 
     @_abc_1.abstractmethod
     def ListAgents(
@@ -105,7 +150,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.ListAgentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.ListAgentsResponse, _abc.Awaitable[_inventory_pb2.ListAgentsResponse]]:
-        """All agents that the pool knows of."""
+        """Agents that the pool knows of, by page."""
 
     @_abc_1.abstractmethod
     def ForgetAgent(
@@ -136,6 +181,18 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.UncordonResponse, _abc.Awaitable[_inventory_pb2.UncordonResponse]]:
         """Takes a cordon back. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _inventory_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_pb2.DrainResponse], _abc.AsyncIterator[_inventory_pb2.DrainResponse]]:
+        """Cordons, then says who is still there until nobody is. Nobody is evicted.
+        Ending the call early leaves the cordon.
+        Errors: NOT_FOUND; FAILED_PRECONDITION UNCORDONED (somebody took the cordon
+        back meanwhile).
+        """
 
     @_abc_1.abstractmethod
     def AuditPool(

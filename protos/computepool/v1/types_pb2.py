@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63omputepool/v1/types.proto\x12\x0e\x63omputepool.v1\"\xaa\x01\n\tResources\x12\x11\n\tcpu_milli\x18\x01 \x01(\x03\x12\x12\n\nmemory_mib\x18\x02 \x01(\x03\x12\x10\n\x08\x64isk_mib\x18\x03 \x01(\x03\x12\x35\n\x06\x65xtras\x18\x04 \x03(\x0b\x32%.computepool.v1.Resources.ExtrasEntry\x1a-\n\x0b\x45xtrasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"|\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nmemory_mib\x18\x03 \x01(\x03\x12,\n\x06health\x18\x04 \x01(\x0e\x32\x1c.computepool.v1.DeviceHealth\x12\x15\n\rforeign_milli\x18\x05 \x01(\x05\"/\n\x0b\x44\x65viceShare\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\r\n\x05milli\x18\x02 \x01(\x05\"M\n\x0b\x43ontactTerm\x12-\n\x06policy\x18\x01 \x01(\x0e\x32\x1d.computepool.v1.ContactPolicy\x12\x0f\n\x07\x61\x66ter_s\x18\x02 \x01(\x03\"\x8e\x01\n\x08PartSpec\x12,\n\tresources\x18\x01 \x01(\x0b\x32\x19.computepool.v1.Resources\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x05\x12\x14\n\x0c\x64\x65vice_milli\x18\x03 \x01(\x05\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x1d\n\x15min_device_memory_mib\x18\x05 \x01(\x03\"\xa4\x02\n\x0e\x41llocationSpec\x12&\n\x04part\x18\x01 \x01(\x0b\x32\x18.computepool.v1.PartSpec\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x0f\n\x07regions\x18\x03 \x03(\t\x12\x0f\n\x07\x63\x65nters\x18\x04 \x03(\t\x12\x43\n\x0bnode_labels\x18\x05 \x03(\x0b\x32..computepool.v1.AllocationSpec.NodeLabelsEntry\x12\r\n\x05ttl_s\x18\x06 \x01(\x03\x12,\n\x07\x63ontact\x18\x07 \x01(\x0b\x32\x1b.computepool.v1.ContactTerm\x1a\x31\n\x0fNodeLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x14\x10\x1e\">\n\tStoreMark\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\xed\x03\n\x0bLeaseRecord\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rallocation_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\r\n\x05index\x18\x06 \x01(\x05\x12\r\n\x05\x63ount\x18\x07 \x01(\x05\x12\x16\n\x0eplace_revision\x18\x08 \x01(\x05\x12\x0c\n\x04node\x18\t \x01(\t\x12,\n\x07\x64\x65vices\x18\n \x03(\x0b\x32\x1b.computepool.v1.DeviceShare\x12,\n\tresources\x18\x0b \x01(\x0b\x32\x19.computepool.v1.Resources\x12,\n\x04spec\x18\x0c \x01(\x0b\x32\x1e.computepool.v1.AllocationSpec\x12\'\n\x04mark\x18\r \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12\x13\n\x0b\x64\x65scription\x18\x0e \x01(\t\x12\x37\n\x06labels\x18\x0f \x03(\x0b\x32\'.computepool.v1.LeaseRecord.LabelsEntry\x12\r\n\x05model\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*e\n\x0c\x44\x65viceHealth\x12\x1d\n\x19\x44\x45VICE_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45VICE_HEALTH_HEALTHY\x10\x01\x12\x1b\n\x17\x44\x45VICE_HEALTH_UNHEALTHY\x10\x02*\x89\x01\n\rContactPolicy\x12\x1e\n\x1a\x43ONTACT_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONTACT_POLICY_KEEP\x10\x01\x12\x1d\n\x19\x43ONTACT_POLICY_STOP_AFTER\x10\x02\x12 \n\x1c\x43ONTACT_POLICY_REPLACE_AFTER\x10\x03*\xd8\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13LEASE_STATE_PENDING\x10\x01\x12\x18\n\x14LEASE_STATE_ADMITTED\x10\x02\x12\x17\n\x13LEASE_STATE_STARTED\x10\x03\x12\x17\n\x13LEASE_STATE_REFUSED\x10\x04\x12\x19\n\x15LEASE_STATE_RELEASING\x10\x05\x12\x17\n\x13LEASE_STATE_STOPPED\x10\x06\x12\x14\n\x10LEASE_STATE_GONE\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63omputepool/v1/types.proto\x12\x0e\x63omputepool.v1\"\xaa\x01\n\tResources\x12\x11\n\tcpu_milli\x18\x01 \x01(\x03\x12\x12\n\nmemory_mib\x18\x02 \x01(\x03\x12\x10\n\x08\x64isk_mib\x18\x03 \x01(\x03\x12\x35\n\x06\x65xtras\x18\x04 \x03(\x0b\x32%.computepool.v1.Resources.ExtrasEntry\x1a-\n\x0b\x45xtrasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"|\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nmemory_mib\x18\x03 \x01(\x03\x12,\n\x06health\x18\x04 \x01(\x0e\x32\x1c.computepool.v1.DeviceHealth\x12\x15\n\rforeign_milli\x18\x05 \x01(\x05\"/\n\x0b\x44\x65viceShare\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\r\n\x05milli\x18\x02 \x01(\x05\"M\n\x0b\x43ontactTerm\x12-\n\x06policy\x18\x01 \x01(\x0e\x32\x1d.computepool.v1.ContactPolicy\x12\x0f\n\x07\x61\x66ter_s\x18\x02 \x01(\x03\"\x8e\x01\n\x08PartSpec\x12,\n\tresources\x18\x01 \x01(\x0b\x32\x19.computepool.v1.Resources\x12\x0f\n\x07\x64\x65vices\x18\x02 \x01(\x05\x12\x14\n\x0c\x64\x65vice_milli\x18\x03 \x01(\x05\x12\x0e\n\x06models\x18\x04 \x03(\t\x12\x1d\n\x15min_device_memory_mib\x18\x05 \x01(\x03\"D\n\x06Spread\x12(\n\x04over\x18\x01 \x01(\x0e\x32\x1a.computepool.v1.SpreadOver\x12\x10\n\x08max_skew\x18\x02 \x01(\x05\"9\n\x05Power\x12\x0e\n\x06gflops\x18\x01 \x01(\x03\x12\x11\n\tprecision\x18\x02 \x01(\t\x12\r\n\x05mixed\x18\x03 \x01(\x08\"\xf2\x02\n\x0e\x41llocationSpec\x12&\n\x04part\x18\x01 \x01(\x0b\x32\x18.computepool.v1.PartSpec\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x0f\n\x07regions\x18\x03 \x03(\t\x12\x0f\n\x07\x63\x65nters\x18\x04 \x03(\t\x12\x43\n\x0bnode_labels\x18\x05 \x03(\x0b\x32..computepool.v1.AllocationSpec.NodeLabelsEntry\x12\r\n\x05ttl_s\x18\x06 \x01(\x03\x12,\n\x07\x63ontact\x18\x07 \x01(\x0b\x32\x1b.computepool.v1.ContactTerm\x12&\n\x06spread\x18\x14 \x01(\x0b\x32\x16.computepool.v1.Spread\x12$\n\x05power\x18\x15 \x01(\x0b\x32\x15.computepool.v1.Power\x1a\x31\n\x0fNodeLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01J\x04\x08\x16\x10\x1e\">\n\tStoreMark\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\xed\x03\n\x0bLeaseRecord\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rallocation_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\r\n\x05index\x18\x06 \x01(\x05\x12\r\n\x05\x63ount\x18\x07 \x01(\x05\x12\x16\n\x0eplace_revision\x18\x08 \x01(\x05\x12\x0c\n\x04node\x18\t \x01(\t\x12,\n\x07\x64\x65vices\x18\n \x03(\x0b\x32\x1b.computepool.v1.DeviceShare\x12,\n\tresources\x18\x0b \x01(\x0b\x32\x19.computepool.v1.Resources\x12,\n\x04spec\x18\x0c \x01(\x0b\x32\x1e.computepool.v1.AllocationSpec\x12\'\n\x04mark\x18\r \x01(\x0b\x32\x19.computepool.v1.StoreMark\x12\x13\n\x0b\x64\x65scription\x18\x0e \x01(\t\x12\x37\n\x06labels\x18\x0f \x03(\x0b\x32\'.computepool.v1.LeaseRecord.LabelsEntry\x12\r\n\x05model\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*e\n\x0c\x44\x65viceHealth\x12\x1d\n\x19\x44\x45VICE_HEALTH_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45VICE_HEALTH_HEALTHY\x10\x01\x12\x1b\n\x17\x44\x45VICE_HEALTH_UNHEALTHY\x10\x02*\x89\x01\n\rContactPolicy\x12\x1e\n\x1a\x43ONTACT_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONTACT_POLICY_KEEP\x10\x01\x12\x1d\n\x19\x43ONTACT_POLICY_STOP_AFTER\x10\x02\x12 \n\x1c\x43ONTACT_POLICY_REPLACE_AFTER\x10\x03*r\n\nSpreadOver\x12\x1b\n\x17SPREAD_OVER_UNSPECIFIED\x10\x00\x12\x15\n\x11SPREAD_OVER_NODES\x10\x01\x12\x17\n\x13SPREAD_OVER_CENTERS\x10\x02\x12\x17\n\x13SPREAD_OVER_REGIONS\x10\x03*\xd8\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13LEASE_STATE_PENDING\x10\x01\x12\x18\n\x14LEASE_STATE_ADMITTED\x10\x02\x12\x17\n\x13LEASE_STATE_STARTED\x10\x03\x12\x17\n\x13LEASE_STATE_REFUSED\x10\x04\x12\x19\n\x15LEASE_STATE_RELEASING\x10\x05\x12\x17\n\x13LEASE_STATE_STOPPED\x10\x06\x12\x14\n\x10LEASE_STATE_GONE\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,12 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOCATIONSPEC_NODELABELSENTRY']._serialized_options = b'8\001'
   _globals['_LEASERECORD_LABELSENTRY']._loaded_options = None
   _globals['_LEASERECORD_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DEVICEHEALTH']._serialized_start=1473
-  _globals['_DEVICEHEALTH']._serialized_end=1574
-  _globals['_CONTACTPOLICY']._serialized_start=1577
-  _globals['_CONTACTPOLICY']._serialized_end=1714
-  _globals['_LEASESTATE']._serialized_start=1717
-  _globals['_LEASESTATE']._serialized_end=1933
+  _globals['_DEVICEHEALTH']._serialized_start=1680
+  _globals['_DEVICEHEALTH']._serialized_end=1781
+  _globals['_CONTACTPOLICY']._serialized_start=1784
+  _globals['_CONTACTPOLICY']._serialized_end=1921
+  _globals['_SPREADOVER']._serialized_start=1923
+  _globals['_SPREADOVER']._serialized_end=2037
+  _globals['_LEASESTATE']._serialized_start=2040
+  _globals['_LEASESTATE']._serialized_end=2256
   _globals['_RESOURCES']._serialized_start=47
   _globals['_RESOURCES']._serialized_end=217
   _globals['_RESOURCES_EXTRASENTRY']._serialized_start=172
@@ -55,14 +57,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTACTTERM']._serialized_end=471
   _globals['_PARTSPEC']._serialized_start=474
   _globals['_PARTSPEC']._serialized_end=616
-  _globals['_ALLOCATIONSPEC']._serialized_start=619
-  _globals['_ALLOCATIONSPEC']._serialized_end=911
-  _globals['_ALLOCATIONSPEC_NODELABELSENTRY']._serialized_start=856
-  _globals['_ALLOCATIONSPEC_NODELABELSENTRY']._serialized_end=905
-  _globals['_STOREMARK']._serialized_start=913
-  _globals['_STOREMARK']._serialized_end=975
-  _globals['_LEASERECORD']._serialized_start=978
-  _globals['_LEASERECORD']._serialized_end=1471
-  _globals['_LEASERECORD_LABELSENTRY']._serialized_start=1426
-  _globals['_LEASERECORD_LABELSENTRY']._serialized_end=1471
+  _globals['_SPREAD']._serialized_start=618
+  _globals['_SPREAD']._serialized_end=686
+  _globals['_POWER']._serialized_start=688
+  _globals['_POWER']._serialized_end=745
+  _globals['_ALLOCATIONSPEC']._serialized_start=748
+  _globals['_ALLOCATIONSPEC']._serialized_end=1118
+  _globals['_ALLOCATIONSPEC_NODELABELSENTRY']._serialized_start=1063
+  _globals['_ALLOCATIONSPEC_NODELABELSENTRY']._serialized_end=1112
+  _globals['_STOREMARK']._serialized_start=1120
+  _globals['_STOREMARK']._serialized_end=1182
+  _globals['_LEASERECORD']._serialized_start=1185
+  _globals['_LEASERECORD']._serialized_end=1678
+  _globals['_LEASERECORD_LABELSENTRY']._serialized_start=1633
+  _globals['_LEASERECORD_LABELSENTRY']._serialized_end=1678
 # @@protoc_insertion_point(module_scope)

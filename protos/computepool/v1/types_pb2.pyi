@@ -20,6 +20,13 @@ class ContactPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONTACT_POLICY_STOP_AFTER: _ClassVar[ContactPolicy]
     CONTACT_POLICY_REPLACE_AFTER: _ClassVar[ContactPolicy]
 
+class SpreadOver(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SPREAD_OVER_UNSPECIFIED: _ClassVar[SpreadOver]
+    SPREAD_OVER_NODES: _ClassVar[SpreadOver]
+    SPREAD_OVER_CENTERS: _ClassVar[SpreadOver]
+    SPREAD_OVER_REGIONS: _ClassVar[SpreadOver]
+
 class LeaseState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LEASE_STATE_UNSPECIFIED: _ClassVar[LeaseState]
@@ -37,6 +44,10 @@ CONTACT_POLICY_UNSPECIFIED: ContactPolicy
 CONTACT_POLICY_KEEP: ContactPolicy
 CONTACT_POLICY_STOP_AFTER: ContactPolicy
 CONTACT_POLICY_REPLACE_AFTER: ContactPolicy
+SPREAD_OVER_UNSPECIFIED: SpreadOver
+SPREAD_OVER_NODES: SpreadOver
+SPREAD_OVER_CENTERS: SpreadOver
+SPREAD_OVER_REGIONS: SpreadOver
 LEASE_STATE_UNSPECIFIED: LeaseState
 LEASE_STATE_PENDING: LeaseState
 LEASE_STATE_ADMITTED: LeaseState
@@ -109,8 +120,26 @@ class PartSpec(_message.Message):
     min_device_memory_mib: int
     def __init__(self, resources: _Optional[_Union[Resources, _Mapping]] = ..., devices: _Optional[int] = ..., device_milli: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., min_device_memory_mib: _Optional[int] = ...) -> None: ...
 
+class Spread(_message.Message):
+    __slots__ = ("over", "max_skew")
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    MAX_SKEW_FIELD_NUMBER: _ClassVar[int]
+    over: SpreadOver
+    max_skew: int
+    def __init__(self, over: _Optional[_Union[SpreadOver, str]] = ..., max_skew: _Optional[int] = ...) -> None: ...
+
+class Power(_message.Message):
+    __slots__ = ("gflops", "precision", "mixed")
+    GFLOPS_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    MIXED_FIELD_NUMBER: _ClassVar[int]
+    gflops: int
+    precision: str
+    mixed: bool
+    def __init__(self, gflops: _Optional[int] = ..., precision: _Optional[str] = ..., mixed: _Optional[bool] = ...) -> None: ...
+
 class AllocationSpec(_message.Message):
-    __slots__ = ("part", "count", "regions", "centers", "node_labels", "ttl_s", "contact")
+    __slots__ = ("part", "count", "regions", "centers", "node_labels", "ttl_s", "contact", "spread", "power")
     class NodeLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +154,8 @@ class AllocationSpec(_message.Message):
     NODE_LABELS_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
     CONTACT_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
+    POWER_FIELD_NUMBER: _ClassVar[int]
     part: PartSpec
     count: int
     regions: _containers.RepeatedScalarFieldContainer[str]
@@ -132,7 +163,9 @@ class AllocationSpec(_message.Message):
     node_labels: _containers.ScalarMap[str, str]
     ttl_s: int
     contact: ContactTerm
-    def __init__(self, part: _Optional[_Union[PartSpec, _Mapping]] = ..., count: _Optional[int] = ..., regions: _Optional[_Iterable[str]] = ..., centers: _Optional[_Iterable[str]] = ..., node_labels: _Optional[_Mapping[str, str]] = ..., ttl_s: _Optional[int] = ..., contact: _Optional[_Union[ContactTerm, _Mapping]] = ...) -> None: ...
+    spread: Spread
+    power: Power
+    def __init__(self, part: _Optional[_Union[PartSpec, _Mapping]] = ..., count: _Optional[int] = ..., regions: _Optional[_Iterable[str]] = ..., centers: _Optional[_Iterable[str]] = ..., node_labels: _Optional[_Mapping[str, str]] = ..., ttl_s: _Optional[int] = ..., contact: _Optional[_Union[ContactTerm, _Mapping]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., power: _Optional[_Union[Power, _Mapping]] = ...) -> None: ...
 
 class StoreMark(_message.Message):
     __slots__ = ("identity", "epoch", "revision")
