@@ -16,6 +16,7 @@ keep coming, for at most `gather_s`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_QUEUED = 20_000
-"""Jobs waiting; more are refused."""
+"""Weight of the jobs waiting; more are refused."""
 MAX_BATCH = 512
-"""Jobs run in one go, so that the event loop breathes between batches."""
+"""Weight of the jobs run in one go, so that the event loop breathes between batches. A job weighs
+about what it costs in grants of one part; one that weighs more runs alone."""
 CROWD_SHARE = 0.6
 """Part of the callers seen lately that a batch waits for: the rest are on their way with the
 batch before, or think."""
@@ -67,7 +69,8 @@ class Committer:
         self._on_durable = on_durable
         self._on_failure = on_failure
         self._gather_s = gather_s
-        self._queue: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._queue: deque[tuple[Job, asyncio.Future[Any], int]] = deque()
+        self._queued = 0
         self._wake: asyncio.Future[None] | None = None
         self._wanted = 1
         self._outstanding = 0
@@ -92,22 +95,27 @@ class Committer:
         if self._finishing:
             await asyncio.gather(*self._finishing, return_exceptions=True)
 
-    def submit(self, job: Callable[[Stage], T]) -> asyncio.Future[T]:
+    def submit(self, job: Callable[[Stage], T], weight: int = 1) -> asyncio.Future[T]:
         """Run `job` in the next batch.
+
+        Args:
+            job: Reads the tables and stages transactions.
+            weight: What it costs, in grants of one part.
 
         Returns:
             What it returns or raises, once that is durable.
 
         Raises:
-            OverloadedError: MAX_QUEUED jobs wait already.
+            OverloadedError: Jobs that weigh MAX_QUEUED wait already.
             StoppingError: The broker is going down.
         """
         if self._stopping:
             raise StoppingError("the broker is stopping", retry_after_ms=1000)
-        if len(self._queue) >= MAX_QUEUED:
+        if self._queued >= MAX_QUEUED:
             raise OverloadedError("too many calls are waiting", retry_after_ms=1000)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append((job, future))
+        self._queue.append((job, future, weight))
+        self._queued += weight
         self._outstanding += 1
         if len(self._queue) >= self._wanted:
             self._ring()
@@ -127,8 +135,16 @@ class Committer:
                 continue
             await self._gather()
             await self._commits.acquire()
-            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-            self._run_batch(batch)
+            self._run_batch(self._take_batch())
+
+    def _take_batch(self) -> list[tuple[Job, asyncio.Future[Any]]]:
+        batch, queue, weight = [], self._queue, 0
+        while queue and (not batch or weight + queue[0][2] <= MAX_BATCH):
+            job, future, own = queue.popleft()
+            batch.append((job, future))
+            weight += own
+        self._queued -= weight
+        return batch
 
     async def _gather(self) -> None:
         # The crowd is remembered across batches, and fades when the callers are gone.
