@@ -146,6 +146,7 @@ class Broker:
         finally:
             for task in (stop, chores, health):
                 task.cancel()
+            self.pool.closing.set()
             self._agents.hang_up()
             await self._server.stop(0 if self._failed else self._config.stop_grace_s)
 

@@ -47,6 +47,10 @@ class InvalidArgumentError(PoolError):
         self.field = field
         self.problem = problem
 
+    def within(self, field: str) -> InvalidArgumentError:
+        """The same, in a message that is itself a field."""
+        return type(self)(f"{field}.{self.field}", self.problem)
+
 
 class UnimplementedOptionError(InvalidArgumentError):
     """The contract has the option, this version of the broker does not."""
@@ -71,7 +75,7 @@ class NoRoomError(PoolError):
 
     reason = "NO_ROOM"
 
-    def __init__(self, refusal: Refusal, *, retry_after_ms: int) -> None:
+    def __init__(self, refusal: Refusal, *, retry_after_ms: int | None) -> None:
         super().__init__(refusal.summary, retry_after_ms=retry_after_ms)
         self.refusal = refusal
 

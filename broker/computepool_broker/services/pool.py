@@ -67,7 +67,12 @@ class AgentLife:
 
 
 class Pool:
-    """The broker's memory. Built once by app.py."""
+    """The broker's memory. Built once by app.py.
+
+    Attributes:
+        closing: Set when the broker stops: streams end, since nothing else would before their
+            clients do.
+    """
 
     def __init__(self, config: Config, monotonic_ms: int, wall_ms: Callable[[], int]) -> None:
         self.config = config
@@ -88,6 +93,7 @@ class Pool:
         self.audit_findings = NEVER
         self.grants = 0
         self.refusals = 0
+        self.closing = asyncio.Event()
         self.committer: Committer
 
     # -- agents ----------------------------------------------------------------------------
