@@ -1,10 +1,10 @@
 """A thin typed client over the stubs: channel, deadlines, errors.
 
-The only module of the client that imports gRPC. Synchronous; safe to use from
-several threads. Nothing is retried here: who retries must know the request_id.
+Synchronous; safe to use from several threads. Nothing is retried here: who
+retries must know the request_id.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
@@ -17,7 +17,7 @@ from computepool.v1 import (
     inventory_pb2_grpc,
     types_pb2,
 )
-from computepool_client import errors
+from computepool_client import wire_errors
 
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Answer_co = TypeVar("_Answer_co", covariant=True)
@@ -31,14 +31,46 @@ _OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # A stream whose other end has vanished is noticed; brokers allow such pings.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
-_NOT_SENT: Final = "failed to connect to all addresses"
 
 
 class _Method(Protocol[_Request_contra, _Answer_co]):
     """A unary call of a stub."""
 
     def __call__(self, request: _Request_contra, /, *, timeout: float) -> _Answer_co: ...
+
+
+class _Messages(Protocol[_Answer_co]):
+    """A call whose answers come one by one."""
+
+    def __iter__(self) -> Iterator[_Answer_co]: ...
+
+    def cancel(self) -> object: ...
+
+
+class _Streaming(Protocol[_Request_contra, _Answer_co]):
+    """A call of a stub that is answered by a stream."""
+
+    def __call__(self, request: _Request_contra, /) -> _Messages[_Answer_co]: ...
+
+
+class _Answers(Protocol[_Answer_co]):
+    """What a streaming call gives."""
+
+    def __iter__(self) -> Iterator[_Answer_co]: ...
+
+    def cancel(self) -> object: ...
+
+
+class _StreamMethod(Protocol[_Request_contra, _Answer_co]):
+    """A call of a stub that is answered by a stream."""
+
+    def __call__(
+        self, request: _Request_contra, /, *, timeout: float | None
+    ) -> _Answers[_Answer_co]: ...
 
 
 class PoolClient:
@@ -76,27 +108,74 @@ class PoolClient:
             self._inventory.GetView, inventory_pb2.GetViewRequest(precision=precision)
         )
 
-    def nodes(
-        self, center: str = "", *, page_size: int = _PAGE_SIZE
-    ) -> Iterator[inventory_pb2.Node]:
-        """All nodes by name, of one center or of all; fetches page after page."""
-        token = ""
+    def watch_view(
+        self, precision: str = "", *, least_interval_ms: int = 0, resume_token: str = ""
+    ) -> Iterator[inventory_pb2.WatchViewResponse]:
+        """The view, then what changes of it, until it is closed or fails.
+
+        Has no deadline: a broker that falls silent is not noticed here.
+        """
+        request = inventory_pb2.WatchViewRequest(
+            precision=precision, least_interval_ms=least_interval_ms, resume_token=resume_token
+        )
+        return self._stream(self._inventory.WatchView, request)
+
+    def watch_view(
+        self, precision: str = "", *, least_interval_ms: int = 0, resume_token: str = ""
+    ) -> Iterator[inventory_pb2.WatchViewResponse]:
+        """The view, then what changes of it; ends when the iterator is closed."""
+        request = inventory_pb2.WatchViewRequest(
+            precision=precision, least_interval_ms=least_interval_ms, resume_token=resume_token
+        )
+        return self._stream(self._inventory.WatchView, request)
+
+    def centers(
+        self,
+        precision: str = "",
+        *,
+        filter_by: str = "",
+        order_by: str = "",
+        page_size: int = _PAGE_SIZE,
+    ) -> Iterator[inventory_pb2.Center]:
+        """All centers, by name unless another order is asked for; page after page."""
+        request = inventory_pb2.ListCentersRequest(
+            page_size=page_size, filter=filter_by, order_by=order_by, precision=precision
+        )
         while True:
-            page = self._call(
-                self._inventory.ListNodes,
-                inventory_pb2.ListNodesRequest(
-                    page_size=page_size, page_token=token, center=center
-                ),
-            )
-            yield from page.nodes
-            token = page.next_page_token
-            if not token:
+            page = self._call(self._inventory.ListCenters, request)
+            yield from page.centers
+            request.page_token = page.next_page_token
+            if not request.page_token:
                 return
 
-    def agents(self) -> list[inventory_pb2.Agent]:
-        """All agents that the pool knows of, by name."""
-        answer = self._call(self._inventory.ListAgents, inventory_pb2.ListAgentsRequest())
-        return list(answer.agents)
+    def nodes(
+        self,
+        center: str = "",
+        *,
+        filter_by: str = "",
+        order_by: str = "",
+        page_size: int = _PAGE_SIZE,
+    ) -> Iterator[inventory_pb2.Node]:
+        """Nodes of one center or of all, by name unless another order is asked for."""
+        request = inventory_pb2.ListNodesRequest(
+            page_size=page_size, center=center, filter=filter_by, order_by=order_by
+        )
+        while True:
+            page = self._call(self._inventory.ListNodes, request)
+            yield from page.nodes
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def agents(self, *, filter_by: str = "", order_by: str = "") -> Iterator[inventory_pb2.Agent]:
+        """All agents that the pool knows of, by name unless another order is asked for."""
+        request = inventory_pb2.ListAgentsRequest(filter=filter_by, order_by=order_by)
+        while True:
+            page = self._call(self._inventory.ListAgents, request)
+            yield from page.agents
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
 
     def forget_agent(self, agent: str) -> inventory_pb2.ForgetAgentResponse:
         """Strikes off a silent agent; `WrongStateError` when it is alive."""
@@ -111,6 +190,16 @@ class PoolClient:
     def uncordon(self, request: inventory_pb2.UncordonRequest) -> inventory_pb2.UncordonResponse:
         """New grants again on a node or a center."""
         return self._call(self._inventory.Uncordon, request)
+
+    def drain(
+        self, request: inventory_pb2.DrainRequest, *, timeout_s: float | None = None
+    ) -> Iterator[inventory_pb2.DrainResponse]:
+        """Cordons, then says who is still there, until nobody is.
+
+        `NoAnswerError` when `timeout_s` is over, `WrongStateError` when somebody
+        takes the cordon back meanwhile. The cordon stays however it ends.
+        """
+        return self._stream(self._inventory.Drain, request, timeout_s)
 
     def audit(self) -> inventory_pb2.AuditPoolResponse:
         """Recomputes everything and names what disagrees."""
@@ -142,24 +231,46 @@ class PoolClient:
         return answer.allocation
 
     def allocations(
-        self, tenant: str = "", *, include_ended: bool = False
+        self,
+        tenant: str = "",
+        *,
+        include_ended: bool = False,
+        filter_by: str = "",
+        order_by: str = "",
+        page_size: int = _PAGE_SIZE,
     ) -> Iterator[allocation_pb2.Allocation]:
-        """Allocations in the order of their creation; fetches page after page."""
-        token = ""
+        """Allocations, in the order of their creation unless another is asked for."""
+        request = allocation_pb2.ListAllocationsRequest(
+            page_size=page_size,
+            tenant=tenant,
+            include_ended=include_ended,
+            filter=filter_by,
+            order_by=order_by,
+        )
         while True:
-            page = self._call(
-                self._allocations.ListAllocations,
-                allocation_pb2.ListAllocationsRequest(
-                    page_size=_PAGE_SIZE,
-                    page_token=token,
-                    tenant=tenant,
-                    include_ended=include_ended,
-                ),
-            )
+            page = self._call(self._allocations.ListAllocations, request)
             yield from page.allocations
-            token = page.next_page_token
-            if not token:
+            request.page_token = page.next_page_token
+            if not request.page_token:
                 return
+
+    def explain(
+        self, subject: str | types_pb2.AllocationSpec
+    ) -> allocation_pb2.ExplainAllocationResponse:
+        """Why an allocation (its id) is where it is, or where a spec would go, or why not."""
+        request = allocation_pb2.ExplainAllocationRequest(
+            **({"id": subject} if isinstance(subject, str) else {"spec": subject})
+        )
+        return self._call(self._allocations.ExplainAllocation, request)
+
+    def watch_allocations(
+        self, filter_by: str = "", *, resume_token: str = "", changes_only: bool = False
+    ) -> Iterator[allocation_pb2.WatchAllocationsResponse]:
+        """How allocations change; ends when the iterator is closed."""
+        request = allocation_pb2.WatchAllocationsRequest(
+            filter=filter_by, resume_token=resume_token, changes_only=changes_only
+        )
+        return self._stream(self._allocations.WatchAllocations, request)
 
     def renew(self, allocation: str, *, ttl_s: int = 0) -> allocation_pb2.Allocation:
         """Makes the TTL start anew, in seconds; 0 keeps the one it has."""
@@ -177,6 +288,44 @@ class PoolClient:
         )
         return answer.allocation
 
+    def health(self) -> str:
+        """What the broker says of itself: "SERVING", or "NOT_SERVING" while it warms up."""
+        # Only this call needs it.
+        from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - see above
+
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        answer = self._call(stub.Check, health_pb2.HealthCheckRequest())
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+    def _stream(
+        self, method: _Streaming[_Request_contra, _Answer_co], request: _Request_contra
+    ) -> Iterator[_Answer_co]:
+        call = method(request)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise _translate(error, self.endpoint, self.timeout_s) from error
+        finally:
+            call.cancel()
+
+    def renew_many(
+        self, ids: Sequence[str], *, ttl_s: int = 0
+    ) -> allocation_pb2.BatchRenewAllocationsResponse:
+        """Makes the TTLs of up to 10,000 start anew, each by itself."""
+        return self._call(
+            self._allocations.BatchRenewAllocations,
+            allocation_pb2.BatchRenewAllocationsRequest(ids=ids, ttl_s=ttl_s),
+        )
+
+    def release_many(
+        self, ids: Sequence[str], *, message: str = ""
+    ) -> allocation_pb2.BatchReleaseAllocationsResponse:
+        """Gives up to 1,000 back, each by itself."""
+        return self._call(
+            self._allocations.BatchReleaseAllocations,
+            allocation_pb2.BatchReleaseAllocationsRequest(ids=ids, message=message),
+        )
+
     def _call(
         self,
         method: _Method[_Request_contra, _Answer_co],
@@ -187,86 +336,22 @@ class PoolClient:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise _translate(error, self.endpoint, timeout) from error
+            raise wire_errors.of_rpc(error, self.endpoint, timeout) from error
 
+    def _stream(
+        self,
+        method: _StreamMethod[_Request_contra, _Answer_co],
+        request: _Request_contra,
+        timeout_s: float | None = None,
+    ) -> Iterator[_Answer_co]:
+        """The answers as they come, without a deadline unless one is given.
 
-def _translate(error: grpc.RpcError, endpoint: str, timeout_s: float) -> errors.PoolError:
-    """The typed error of a failed call: by status code and the details' ErrorInfo."""
-    if not isinstance(error, grpc.Call):
-        return errors.PoolError(f"the call failed: {error}")
-    code, text = error.code(), error.details() or "no more is known"
-    found = _Details(error)
-    if not found.reason:
-        return _without_reason(code, text, endpoint, timeout_s)
-    common = (text, found.reason, found.metadata, found.retry_after_s)
-    if found.reason == "NO_ROOM":
-        return errors.NoRoomError(*common, refusal=found.refusal)
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return errors.InvalidRequestError(*common, fields=found.fields)
-    kind = _KINDS.get(code, errors.PoolError)
-    if found.reason == "OUTCOME_UNKNOWN":
-        kind = errors.OutcomeUnknownError
-    return kind(*common)
-
-
-_KINDS: Final[dict[grpc.StatusCode, Callable[..., errors.PoolError]]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
-    grpc.StatusCode.NOT_FOUND: errors.NotFoundError,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.WrongStateError,
-    grpc.StatusCode.ABORTED: errors.WrongStateError,
-    grpc.StatusCode.ALREADY_EXISTS: errors.WrongStateError,
-    grpc.StatusCode.UNAVAILABLE: errors.NotReadyError,
-}
-
-
-def _without_reason(
-    code: grpc.StatusCode, text: str, endpoint: str, timeout_s: float
-) -> errors.PoolError:
-    """What gRPC itself says, or a server that is no broker of ours."""
-    if code is grpc.StatusCode.UNAVAILABLE and text.startswith(_NOT_SENT):
-        return errors.UnreachableError(f"no broker answers at {endpoint}", "UNREACHABLE")
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return errors.NoAnswerError(f"the connection to {endpoint} broke", "CONNECTION_BROKE")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return errors.NoAnswerError(
-            f"no answer from {endpoint} within {timeout_s:g} s", "DEADLINE_EXCEEDED"
-        )
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return errors.PoolError(f"what answers at {endpoint} does not know this call", code.name)
-    return _KINDS.get(code, errors.PoolError)(f"{text} ({code.name})", code.name)
-
-
-class _Details:
-    """What a failed call carries in its rich status; empty when it has none."""
-
-    def __init__(self, call: grpc.Call) -> None:
-        # Needed only when something failed, and slow to import.
-        from google.rpc import (  # noqa: PLC0415 - see above
-            error_details_pb2,
-        )
-        from grpc_status import rpc_status  # noqa: PLC0415 - see above
-
-        self.reason = ""
-        self.metadata: dict[str, str] = {}
-        self.retry_after_s: float | None = None
-        self.refusal: allocation_pb2.Refusal | None = None
-        self.fields: tuple[errors.FieldViolation, ...] = ()
+        The call ends when the iterator is closed.
+        """
+        call = method(request, timeout=timeout_s)
         try:
-            status = rpc_status.from_call(call)
-        except ValueError:  # details that contradict the status: as good as none
-            status = None
-        info = error_details_pb2.ErrorInfo()
-        retry = error_details_pb2.RetryInfo()
-        bad = error_details_pb2.BadRequest()
-        refusal = allocation_pb2.Refusal()
-        for packed in status.details if status is not None else ():
-            if packed.Unpack(info):
-                self.reason, self.metadata = info.reason, dict(info.metadata)
-            elif packed.Unpack(retry):
-                self.retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-            elif packed.Unpack(bad):
-                self.fields = tuple(
-                    errors.FieldViolation(v.field, v.description) for v in bad.field_violations
-                )
-            elif packed.Unpack(refusal):
-                self.refusal = refusal
+            yield from call
+        except grpc.RpcError as error:
+            raise wire_errors.of_rpc(error, self.endpoint, timeout_s) from error
+        finally:
+            call.cancel()
