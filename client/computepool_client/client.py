@@ -43,20 +43,6 @@ class _Method(Protocol[_Request_contra, _Answer_co]):
     def __call__(self, request: _Request_contra, /, *, timeout: float) -> _Answer_co: ...
 
 
-class _Messages(Protocol[_Answer_co]):
-    """A call whose answers come one by one."""
-
-    def __iter__(self) -> Iterator[_Answer_co]: ...
-
-    def cancel(self) -> object: ...
-
-
-class _Streaming(Protocol[_Request_contra, _Answer_co]):
-    """A call of a stub that is answered by a stream."""
-
-    def __call__(self, request: _Request_contra, /) -> _Messages[_Answer_co]: ...
-
-
 class _Answers(Protocol[_Answer_co]):
     """What a streaming call gives."""
 
@@ -113,17 +99,8 @@ class PoolClient:
     ) -> Iterator[inventory_pb2.WatchViewResponse]:
         """The view, then what changes of it, until it is closed or fails.
 
-        Has no deadline: a broker that falls silent is not noticed here.
+        Has no deadline: that of a broker which falls silent is noticed by its pings only.
         """
-        request = inventory_pb2.WatchViewRequest(
-            precision=precision, least_interval_ms=least_interval_ms, resume_token=resume_token
-        )
-        return self._stream(self._inventory.WatchView, request)
-
-    def watch_view(
-        self, precision: str = "", *, least_interval_ms: int = 0, resume_token: str = ""
-    ) -> Iterator[inventory_pb2.WatchViewResponse]:
-        """The view, then what changes of it; ends when the iterator is closed."""
         request = inventory_pb2.WatchViewRequest(
             precision=precision, least_interval_ms=least_interval_ms, resume_token=resume_token
         )
@@ -167,15 +144,16 @@ class PoolClient:
             if not request.page_token:
                 return
 
-    def agents(self, *, filter_by: str = "", order_by: str = "") -> Iterator[inventory_pb2.Agent]:
+    def agents(self, *, filter_by: str = "", order_by: str = "") -> list[inventory_pb2.Agent]:
         """All agents that the pool knows of, by name unless another order is asked for."""
         request = inventory_pb2.ListAgentsRequest(filter=filter_by, order_by=order_by)
+        found: list[inventory_pb2.Agent] = []
         while True:
             page = self._call(self._inventory.ListAgents, request)
-            yield from page.agents
+            found += page.agents
             request.page_token = page.next_page_token
             if not request.page_token:
-                return
+                return found
 
     def forget_agent(self, agent: str) -> inventory_pb2.ForgetAgentResponse:
         """Strikes off a silent agent; `WrongStateError` when it is alive."""
@@ -296,17 +274,6 @@ class PoolClient:
         stub = health_pb2_grpc.HealthStub(self._channel)
         answer = self._call(stub.Check, health_pb2.HealthCheckRequest())
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
-
-    def _stream(
-        self, method: _Streaming[_Request_contra, _Answer_co], request: _Request_contra
-    ) -> Iterator[_Answer_co]:
-        call = method(request)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise _translate(error, self.endpoint, self.timeout_s) from error
-        finally:
-            call.cancel()
 
     def renew_many(
         self, ids: Sequence[str], *, ttl_s: int = 0
