@@ -52,7 +52,7 @@ class InvalidRequestError(PoolError):
 class NoRoomError(PoolError):
     """No center has room for it now; `refusal` says why, center by center."""
 
-    refusal: "allocation_pb2.Refusal | None" = None
+    wire_refusal: "allocation_pb2.Refusal | None" = None
 
 
 @dataclass(eq=False)

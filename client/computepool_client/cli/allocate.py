@@ -184,7 +184,7 @@ def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterat
 def _advise(error: errors.NoRoomError, *, waited: bool) -> None:
     from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
-    check = refusals.what_to_check(error.refusal)
+    check = refusals.what_to_check(error.wire_refusal)
     if check:
         screen.remark(check)
     elif not waited:
@@ -246,5 +246,5 @@ def _cause(error: errors.PoolError) -> str:
     if isinstance(error, errors.NoRoomError):
         from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
-        return refusals.in_short(error.refusal)
+        return refusals.in_short(error.wire_refusal)
     return error.message

@@ -75,16 +75,16 @@ def _document(error: errors.PoolError, status: Exit) -> "dict[str, Json]":
     }
     if isinstance(error, errors.InvalidRequestError):
         found["fields"] = [{"field": v.field, "description": v.description} for v in error.fields]
-    if isinstance(error, errors.NoRoomError) and error.refusal is not None:
-        found["refusal"] = documents.document(error.refusal)
+    if isinstance(error, errors.NoRoomError) and error.wire_refusal is not None:
+        found["refusal"] = documents.document(error.wire_refusal)
     return found
 
 
 def _tell_in_words(error: errors.PoolError) -> None:
-    if isinstance(error, errors.NoRoomError) and error.refusal is not None:
+    if isinstance(error, errors.NoRoomError) and error.wire_refusal is not None:
         from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
-        refusals.show(error.refusal, screen.stderr())
+        refusals.show(error.wire_refusal, screen.stderr())
     else:
         screen.complain(error.message)
     if isinstance(error, errors.InvalidRequestError):

@@ -68,7 +68,7 @@ def test_no_room_carries_the_refusal_and_the_hint(
     with pytest.raises(errors.NoRoomError) as caught:
         client.create(allocation_pb2.CreateAllocationRequest())
     assert caught.value.retry_after_s == 2.5
-    assert caught.value.refusal == make_refusal()
+    assert caught.value.wire_refusal == make_refusal()
 
 
 def test_a_malformed_request_names_its_fields(
