@@ -53,7 +53,7 @@ def _typed(
 ) -> errors.PoolError:
     reason = common[1]
     if reason == "NO_ROOM":
-        return errors.NoRoomError(*common, refusal=refusal)
+        return errors.NoRoomError(*common, wire_refusal=refusal)
     if reason == "OUTCOME_UNKNOWN":
         return errors.OutcomeUnknownError(*common)
     if code is grpc.StatusCode.INVALID_ARGUMENT:
