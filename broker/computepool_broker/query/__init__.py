@@ -1,0 +1,1 @@
+"""Filters, orders and page tokens of lists: the grammar, its types, its predicates. Pure."""
