@@ -23,6 +23,7 @@ from computepool_broker.model.records import (
     AgentRecord,
     AgentState,
     Allocation,
+    AllocationState,
     Part,
     PartState,
 )
@@ -81,10 +82,29 @@ class Touched:
         allocations: All that changed, as they were then: by now they may have changed again,
             and that is not durable yet.
         agents: Agents that have something new to do, and the revision that said so.
+        granted: Allocations made, but for adopted ones, which are only counted.
+        activated: Allocations that became ACTIVE.
+        ended: Allocations that ended for their tenants.
     """
 
     allocations: dict[str, Allocation] = field(default_factory=dict)
     agents: dict[str, int] = field(default_factory=dict)
+    granted: list[Allocation] = field(default_factory=list)
+    adopted: int = 0
+    activated: list[Allocation] = field(default_factory=list)
+    ended: list[Allocation] = field(default_factory=list)
+
+    def note_step(self, before: Allocation | None, now: Allocation) -> None:
+        """Note the step in an allocation's life that a change is, if it is one."""
+        if before is None:
+            if now.adopted:
+                self.adopted += 1
+            else:
+                self.granted.append(now)
+        elif before.state in LIVE_STATES and now.state not in LIVE_STATES:
+            self.ended.append(now)
+        elif before.state is not now.state and now.state is AllocationState.ACTIVE:
+            self.activated.append(now)
 
 
 @dataclass
@@ -97,8 +117,11 @@ class LedgerState:
         revision: Number of durable commits.
         opened_revision: The revision when this process opened the store.
         epochs: For every past epoch the last revision of it that the store surely knows.
+        forgotten_through: The highest revision of a record that was dropped: whoever has seen the
+            changes up to there has missed no end of an allocation.
         moving: Leases that no report has shown yet, or that are being torn down; the view tells
             their amounts apart.
+        by_state: Number of allocations in each state, at the state's number.
         on_node: Called with every node book that changed (the view follows it).
         on_node_gone: Called with every node book that left.
     """
@@ -108,6 +131,7 @@ class LedgerState:
     revision: int = 0
     opened_revision: int = 0
     epochs: dict[int, int] = field(default_factory=dict)
+    forgotten_through: int = 0
     nodes: dict[str, NodeBook] = field(default_factory=dict)
     agents: dict[str, AgentBook] = field(default_factory=dict)
     centers: dict[str, CenterBook] = field(default_factory=dict)
@@ -115,12 +139,17 @@ class LedgerState:
     allocation_ids: SortedIds = field(default_factory=SortedIds)
     request_ids: dict[tuple[str, str], str] = field(default_factory=dict)
     moving: dict[str, LeaseRef] = field(default_factory=dict)
-    live: int = 0
+    by_state: list[int] = field(default_factory=lambda: [0] * (max(AllocationState) + 1))
     touched: Touched = field(default_factory=Touched)
     on_node: Callable[[NodeBook], None] = _ignore
     on_node_gone: Callable[[NodeBook], None] = _ignore
 
     # -- reading ---------------------------------------------------------------------------
+
+    @property
+    def live(self) -> int:
+        """Number of allocations that have not ended for their tenants."""
+        return sum(self.by_state[state] for state in LIVE_STATES)
 
     def part(self, ref: LeaseRef) -> tuple[Allocation, Part]:
         """The allocation and the part that a lease is."""
@@ -184,6 +213,7 @@ class LedgerState:
             self._unindex(old)
         if record is None:
             if old is not None:
+                self.forgotten_through = max(self.forgotten_through, old.revision)
                 del self.allocations[allocation_id]
                 self.allocation_ids.leave(self.allocations.__contains__)
                 key = (old.tenant, old.request_id)
@@ -199,10 +229,10 @@ class LedgerState:
         self.allocations[allocation_id] = record
         self._index(record)
         self.touched.allocations[allocation_id] = record
+        self.touched.note_step(old, record)
 
     def _index(self, record: Allocation) -> None:
-        if record.state in LIVE_STATES:
-            self.live += 1
+        self.by_state[record.state] += 1
         for position, part in enumerate(record.parts):
             if part.state is PartState.GONE:
                 continue
@@ -220,8 +250,7 @@ class LedgerState:
                 self.moving[lease_id] = ref
 
     def _unindex(self, record: Allocation) -> None:
-        if record.state in LIVE_STATES:
-            self.live -= 1
+        self.by_state[record.state] -= 1
         for part in record.parts:
             if part.state is PartState.GONE:
                 continue

@@ -16,6 +16,7 @@ from computepool_broker.ledger.state import LedgerState
 from computepool_broker.model.records import AgentState, AllocationState
 from computepool_broker.placement.columns import Columns
 from computepool_broker.placement.planner import Planner
+from computepool_broker.services.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +95,7 @@ class Pool:
         self.grants = 0
         self.refusals = 0
         self.closing = asyncio.Event()
+        self.tally = Tally()
         self.committer: Committer
 
     # -- agents ----------------------------------------------------------------------------
@@ -135,6 +137,7 @@ class Pool:
 
     def on_durable(self, touched: Touched) -> None:
         """Ring doorbells, wake waiters, keep deadlines in step."""
+        self.tally.durable(touched, self.wall_ms())
         for name, revision in touched.agents.items():
             life = self.lives.get(name)
             if life is not None and revision > life.answered_revision:
