@@ -54,12 +54,20 @@ class LeaseRef(NamedTuple):
 
 @dataclass(slots=True)
 class AgentBook:
-    """An agent, its nodes, and every lease that is not GONE on them."""
+    """An agent, its nodes, and every lease that is not GONE on them.
+
+    Attributes:
+        gone: Those of its nodes that are no longer in its reports.
+        changed: Leases on its nodes that commits have touched, those that have left included,
+            since whoever compares ledger and agent has taken them (services/intake.py).
+    """
 
     record: AgentRecord
     state: AgentState
     nodes: set[str] = field(default_factory=set)
     leases: dict[str, LeaseRef] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -244,6 +252,7 @@ class LedgerState:
                 self._set_bits(book, Blocker.CONFLICT, 0)
             agent = self.agents[book.record.agent]
             ref = agent.leases[lease_id] = LeaseRef(record.id, position)
+            agent.changed.add(lease_id)
             if part.revision == record.revision:
                 self.touched.agents[book.record.agent] = part.revision
             if part.state in MOVING_STATES:
@@ -261,7 +270,9 @@ class LedgerState:
                 book.conflicts -= 1
                 if not book.conflicts:
                     self._set_bits(book, 0, Blocker.CONFLICT)
-            del self.agents[book.record.agent].leases[lease_id]
+            agent = self.agents[book.record.agent]
+            del agent.leases[lease_id]
+            agent.changed.add(lease_id)
             self.moving.pop(lease_id, None)
 
     def _fold_node(self, put: PutNode) -> None:
@@ -269,7 +280,9 @@ class LedgerState:
         book = self.nodes.get(name)
         if record is None:
             if book is not None:
-                self.agents[book.record.agent].nodes.discard(name)
+                agent = self.agents[book.record.agent]
+                agent.nodes.discard(name)
+                agent.gone.discard(name)
                 del self.nodes[name]
                 self.on_node_gone(book)
             return
@@ -280,8 +293,10 @@ class LedgerState:
             if agent.state is not AgentState.ACTIVE:
                 book.blockers |= Blocker.AGENT_NOT_ACTIVE
         else:
+            agent = self.agents[record.agent]
             book.record = record
             book.capacity = capacity_of(record)
+        (agent.gone.add if record.gone else agent.gone.discard)(name)
         bits = (Blocker.UNSCHEDULABLE if record.unschedulable else 0) | (
             Blocker.GONE if record.gone else 0
         )
