@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 from computepool_broker.errors import OutcomeUnknownError, OverloadedError, StoppingError
+from computepool_broker.services.tally import WriterTally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,7 +71,7 @@ class Committer:
         self._on_durable = on_durable
         self._on_failure = on_failure
         self._gather_s = gather_s
-        self._queue: deque[tuple[Job, asyncio.Future[Any], int]] = deque()
+        self._queue: deque[tuple[Job, asyncio.Future[Any], int, float]] = deque()
         self._queued = 0
         self._wake: asyncio.Future[None] | None = None
         self._wanted = 1
@@ -81,6 +83,7 @@ class Committer:
         self._stopping = False
         self.batches = 0
         self.jobs = 0
+        self.tally = WriterTally()
 
     def start(self) -> None:
         """Begin to run jobs."""
@@ -114,12 +117,22 @@ class Committer:
         if self._queued >= MAX_QUEUED:
             raise OverloadedError("too many calls are waiting", retry_after_ms=1000)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append((job, future, weight))
+        self._queue.append((job, future, weight, perf_counter()))
         self._queued += weight
         self._outstanding += 1
         if len(self._queue) >= self._wanted:
             self._ring()
         return future
+
+    @property
+    def queued(self) -> int:
+        """Weight of the jobs that wait."""
+        return self._queued
+
+    @property
+    def under_way(self) -> int:
+        """Commits that are on their way to the disk."""
+        return len(self._finishing)
 
     def _ring(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -139,11 +152,15 @@ class Committer:
 
     def _take_batch(self) -> list[tuple[Job, asyncio.Future[Any]]]:
         batch, queue, weight = [], self._queue, 0
+        came: list[float] = []
         while queue and (not batch or weight + queue[0][2] <= MAX_BATCH):
-            job, future, own = queue.popleft()
+            job, future, own, came_s = queue.popleft()
             batch.append((job, future))
+            came.append(came_s)
             weight += own
         self._queued -= weight
+        now = perf_counter()
+        self.tally.queue_s.extend([now - each for each in came])
         return batch
 
     async def _gather(self) -> None:
@@ -171,7 +188,7 @@ class Committer:
             timer.cancel()
 
     def _run_batch(self, batch: list[tuple[Job, asyncio.Future[Any]]]) -> None:
-        stage = self._store.stage
+        stage, began = self._store.stage, perf_counter()
         done: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         for job, future in batch:
             if future.cancelled():
@@ -183,6 +200,9 @@ class Committer:
         self.batches += 1
         self.jobs += len(batch)
         touched = self._store.state.take_touched()
+        ran = perf_counter()
+        self.tally.run_s.add(ran - began)
+        self.tally.jobs.add(len(batch))
         commit = self._commit()
         if isinstance(commit, asyncio.Future) and commit.done() and not commit.exception():
             self._hand_out(done, touched, len(batch))
@@ -190,7 +210,7 @@ class Committer:
         # A callback rather than a task: one turn of the event loop less before the answers.
         ended = asyncio.ensure_future(commit)
         self._finishing.add(ended)
-        ended.add_done_callback(lambda end: self._finish(end, done, touched, len(batch)))
+        ended.add_done_callback(lambda end: self._finish(end, done, touched, len(batch), ran))
 
     def _commit(self) -> Awaitable[None]:
         try:
@@ -206,8 +226,10 @@ class Committer:
         done: list[tuple[asyncio.Future[Any], Any, BaseException | None]],
         touched: Touched,
         count: int,
+        ran: float,
     ) -> None:
         self._finishing.discard(ended)
+        self.tally.commit_s.add(perf_counter() - ran)
         error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
         if error is None:
             self._hand_out(done, touched, count)

@@ -141,16 +141,23 @@ class Calls:
 
 
 class WriterTally:
-    """What the one writer does, by batch: waiting, running, making durable."""
+    """What the one writer does.
 
-    __slots__ = ("commit_s", "jobs", "queue_s", "run_s", "started")
+    Attributes:
+        queue_s: By job, from its coming to the run of its batch.
+        run_s: By batch, the run of all its jobs, on the event loop.
+        commit_s: By batch that had something to write, or saw what was being written: until
+            that was durable.
+        jobs: Jobs by batch.
+    """
+
+    __slots__ = ("commit_s", "jobs", "queue_s", "run_s")
 
     def __init__(self) -> None:
         self.queue_s = Samples()
         self.run_s = Samples()
         self.commit_s = Samples()
         self.jobs = Samples(SIZES)
-        self.started = 0
 
 
 class AuditTally(NamedTuple):
