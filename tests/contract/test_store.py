@@ -98,11 +98,13 @@ async def test_committing_step_by_step_keeps_the_same_as_all_at_once(place: Stor
         await store.commit()
         accept(store, lifecycle.gone(state, state.allocations["x"], (0,)))
         await store.commit()
+        ended_at = state.allocations["x"].revision
         accept(store, lifecycle.forget_ended(state, state.allocations["x"]))
         accept(store, Transaction(1, nodes=(PutNode("n2", None),)))
         await store.commit()
         want = lasting(state)
     assert want["request_ids"] == {}
+    assert want["forgotten_through"] == ended_at > 0
     assert await kept(place) == want
 
 

@@ -38,6 +38,7 @@ class MemoryDisk:
     epoch: int = 1
     revision: int = 0
     epochs: dict[int, int] = field(default_factory=dict)
+    forgotten_through: int = 0
     agents: dict[str, str] = field(default_factory=dict)
     centers: dict[str, tuple[bool, str]] = field(default_factory=dict)
     nodes: dict[str, tuple[str, bool, str]] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class MemoryDisk:
             [(name, *row) for name, row in self.centers.items()],
             [(codec.decode_node(row[0]), row[1], row[2]) for row in self.nodes.values()],
             [decoder.allocation(self.allocations[key]) for key in sorted(self.allocations)],
+            self.forgotten_through,
         )
 
 
@@ -67,6 +69,7 @@ class _Rows:
     """What one commit writes; None deletes a row."""
 
     revision: int = 0
+    forgotten_through: int = 0
     epoch: tuple[int, dict[int, int]] | None = None
     agents: dict[str, str | None] = field(default_factory=dict)
     centers: dict[str, tuple[bool, str] | None] = field(default_factory=dict)
@@ -140,6 +143,7 @@ class MemoryStore:
     def _collect(self, tx: Transaction) -> None:
         rows, state = self._rows, self.state
         rows.revision = state.revision
+        rows.forgotten_through = state.forgotten_through
         for put in tx.puts:
             record = put.record
             rows.allocations[put.id] = codec.encode_allocation(record) if record else None
@@ -166,6 +170,7 @@ class MemoryStore:
             return
         disk = self.disk
         disk.revision = rows.revision
+        disk.forgotten_through = rows.forgotten_through
         if rows.epoch is not None:
             disk.epoch, disk.epochs = rows.epoch
         _merge(disk.agents, rows.agents)

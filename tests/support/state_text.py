@@ -55,6 +55,7 @@ def _common(state: LedgerState) -> Shown:
         "epoch": state.epoch,
         "epochs": dict(state.epochs),
         "revision": state.revision,
+        "forgotten_through": state.forgotten_through,
         "centers": {name: (c.cordoned, c.message) for name, c in state.centers.items()},
         "allocations": {
             key: codec.encode_allocation(record) for key, record in state.allocations.items()

@@ -153,6 +153,8 @@ class EmbeddedStore:
         puts += [f'"{k}":{text}' for k, text in self._others.items() if text]
         puts.append(f'"{META}revision":[{self.state.revision}]')
         drops = [ALLOCATION + k for k, r in self._allocations.items() if r is None]
+        if drops:
+            puts.append(f'"{META}forgotten_through":[{self.state.forgotten_through}]')
         drops += [k for k, text in self._others.items() if text is None]
         self._allocations, self._others = {}, {}
         return "{" + ",".join(puts) + "}", json.dumps(drops)
@@ -251,9 +253,11 @@ class EmbeddedStore:
             )
             return (text for (text,) in found)
 
-        def mark(key: str) -> Any:
+        def mark(key: str, default: Any = None) -> Any:
             found = db.execute(READ_ONE, (META + key,)).fetchone()
             if found is None:
+                if default is not None:
+                    return default
                 raise KeyError(META + key)
             return json.loads(found[0])[0]
 
@@ -268,6 +272,7 @@ class EmbeddedStore:
             centers=[tuple(json.loads(text)) for text in rows(CENTER)],
             nodes=[_node_of_row(text) for text in rows(NODE)],
             allocations=[decoder.allocation(text) for text in rows(ALLOCATION)],
+            forgotten_through=mark("forgotten_through", 0),  # absent until the first is dropped
         )
 
     def _close(self) -> None:

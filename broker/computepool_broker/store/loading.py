@@ -35,6 +35,7 @@ class Tables(NamedTuple):
     centers: list[tuple[str, bool, str]]
     nodes: list[tuple[NodeRecord, bool, str]]
     allocations: list[Allocation]
+    forgotten_through: int = 0
 
 
 def fill(state: LedgerState, tables: Tables) -> None:
@@ -45,6 +46,7 @@ def fill(state: LedgerState, tables: Tables) -> None:
     """
     state.identity, state.epoch = tables.identity, tables.epoch
     state.epochs = dict(tables.epochs)
+    state.forgotten_through = tables.forgotten_through
     revision = state.opened_revision = tables.revision
     state.fold(
         Transaction(

@@ -142,6 +142,8 @@ class Recorder:
             (a.name, a.record is not None and codec.encode_agent(a.record)) for a in tx.agents
         ]
         note["centers"] = [(c.name, _encode((c.cordoned, c.message))) for c in tx.centers]
+        if any(put.record is None for put in tx.puts):
+            note["forgotten_through"] = str(state.forgotten_through)
         if tx.new_epoch is not None:
             note["start"] = (str(state.epoch), _encode(state.epochs))
         batch.notes.append(note)

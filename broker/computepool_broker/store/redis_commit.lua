@@ -149,6 +149,7 @@ local function apply(tx)
   end
   for _, row in ipairs(tx.bind) do put(request_ids, row[1], row[2]) end
   put(meta, 'revision', tx.revision)
+  if tx.forgotten_through then put(meta, 'forgotten_through', tx.forgotten_through) end
   if tx.start then
     put(meta, 'epoch', tx.start[1])
     put(meta, 'epochs', tx.start[2])

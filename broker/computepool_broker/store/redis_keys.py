@@ -9,6 +9,7 @@ and one script may touch them all. Anything else under that prefix is foreign an
 | | | `identity` | random name of the store, made once |
 | | | `epoch`, `epochs` | the present epoch; JSON, past epoch to the last revision known of it |
 | | | `revision` | commits that count (volatile changes do not) |
+| | | `forgotten_through` | highest revision of a dropped allocation; absent before the first |
 | | | `instance` | random name of the broker that may write: the fence |
 | | | `serial` | batches that this instance has written |
 | `{computepool}:allocations` | hash | id | revision, space, record (model/codec.py) |

@@ -82,6 +82,7 @@ def _tables(raw: RawTables, blockers: Mapping[str, int]) -> Tables:
         allocations=[
             _allocation(decoder, key, text) for key, text in sorted(raw.allocations.items())
         ],
+        forgotten_through=int(meta.get("forgotten_through", "0")),
     )
 
 
