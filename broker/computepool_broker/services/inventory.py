@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
     from computepool_broker.model.book import NodeBook
-    from computepool_broker.services.pool import AgentLife, Pool
+    from computepool_broker.services.pool import Pool
 
     Stage = Callable[[Transaction], Outcome]
 
@@ -83,12 +83,12 @@ class InventoryService:
             self._names, self._names_at = sorted(self._pool.state.nodes), layout
         return self._names
 
-    async def agents(self, show: Callable[[AgentBook, AgentLife], T]) -> list[T]:
+    async def agents(self, show: Callable[[AgentBook], T]) -> list[T]:
         """All agents by name, as shown."""
 
         def job(_: Stage) -> list[T]:
             agents = self._pool.state.agents
-            return [show(agents[name], self._pool.life(name)) for name in sorted(agents)]
+            return [show(agents[name]) for name in sorted(agents)]
 
         return await self._pool.committer.submit(job)
 
