@@ -52,7 +52,7 @@ class Engine:
 
     def decide(self, spec: Spec) -> bool:
         """Plan and commit one request in memory; False when there is no room."""
-        places, _ = self.planner.plan(spec.shape, spec.parts)
+        places, _ = self.planner.plan(spec)
         if not places:
             return False
         self._next_id += 1

@@ -162,11 +162,11 @@ def test_a_gang_lands_where_its_parts_would_one_after_the_other(
     follower = Follower()
     for change in changes:
         follower.change(*change, data)
-    gang, placeable = Planner(follower.columns).plan(spec.shape, count)
+    gang, placeable = Planner(follower.columns).plan(spec._replace(parts=count))
     one_by_one = []
     planner = Planner(follower.columns)
     for _ in range(count):
-        places, _ = planner.plan(spec.shape, 1)
+        places, _ = planner.plan(spec)
         if not places:
             break
         one_by_one += places
@@ -189,7 +189,7 @@ def test_a_place_always_fits_and_no_place_means_no_node_takes_it(
     for change in changes:
         follower.change(*change, data)
     columns = follower.columns
-    places, _ = Planner(columns).plan(spec.shape, 1)
+    places, _ = Planner(columns).plan(spec)
     if places:
         book = follower.state.nodes[places[0].node]
         assert book.blockers == 0

@@ -15,5 +15,5 @@ def test_a_center_without_nodes_is_not_in_a_refusal() -> None:
     )
     apply(tables, Transaction(tables.epoch, nodes=(PutNode("n2", None),)))
     apply(tables, Transaction(tables.epoch, agents=(PutAgent("a2", None),)))
-    refusal = explain(columns, make_spec(gpus=9).shape, 1, 0, lambda _: 0)
+    refusal = explain(columns, make_spec(gpus=9), 0, lambda _: 0)
     assert [c.center for c in refusal.centers] == ["c1"]

@@ -27,7 +27,15 @@ from computepool_broker.model.records import (
     Part,
     PartState,
 )
-from computepool_broker.model.request import ContactPolicy, PartSpec, Shape, Spec, digest_of
+from computepool_broker.model.request import (
+    ContactPolicy,
+    PartSpec,
+    Power,
+    Shape,
+    Spec,
+    Spread,
+    digest_of,
+)
 from computepool_broker.placement.columns import Columns
 
 if TYPE_CHECKING:
@@ -111,9 +119,11 @@ def make_spec(
     labels: dict[str, str] | None = None,
     ttl_s: int = 3600,
     stop_after_s: int = 0,
+    spread: Spread | None = None,
+    power: Power | None = None,
 ) -> Spec:
     """A request; cpu in cores, memory, disk and device memory in GiB. One core if nothing."""
-    if not (gpus or milli or cpu or memory or disk or extras):
+    if not (gpus or milli or cpu or memory or disk or extras or power):
         cpu = 1
     part = PartSpec(
         cpu * 1000,
@@ -132,7 +142,7 @@ def make_spec(
         tuple(sorted((labels or {}).items())),
     )
     policy = ContactPolicy.STOP_AFTER if stop_after_s else ContactPolicy.KEEP
-    return Spec(shape, count, ttl_s, policy, stop_after_s)
+    return Spec(shape, count, ttl_s, policy, stop_after_s, spread, power)
 
 
 def whole(node: str, *places: int) -> Amounts:

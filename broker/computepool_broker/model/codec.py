@@ -20,7 +20,15 @@ from computepool_broker.model.records import (
     Part,
     PartState,
 )
-from computepool_broker.model.request import ContactPolicy, PartSpec, Shape, Spec
+from computepool_broker.model.request import (
+    ContactPolicy,
+    PartSpec,
+    Power,
+    Shape,
+    Spec,
+    Spread,
+    SpreadOver,
+)
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -114,7 +122,8 @@ class Decoder:
 
 def decode_spec(row: list[Any]) -> Spec:
     """A spec from its JSON form."""
-    (part, regions, centers, labels), count, ttl_s, contact, after_s = row
+    (part, regions, centers, labels), count, ttl_s, contact, after_s, *later = row
+    spread, power = later or (None, None)
     cpu, memory, disk, extras, devices, milli, models, least = part
     return Spec(
         Shape(
@@ -127,6 +136,8 @@ def decode_spec(row: list[Any]) -> Spec:
         ttl_s,
         ContactPolicy(contact),
         after_s,
+        Spread(SpreadOver(spread[0]), spread[1]) if spread else None,
+        Power(*power) if power else None,
     )
 
 

@@ -1,8 +1,11 @@
-"""Why there is no room: per center the first blocking reason and the missing amount. Pure."""
+"""Why there is no room: per center the first blocking reason, and what would fit. Pure."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from computepool_broker.model.request import Spec
 
 
 class CenterRefusal(NamedTuple):
@@ -25,10 +28,38 @@ class CenterRefusal(NamedTuple):
     age_ms: int = -1
 
 
+class NearestFit(NamedTuple):
+    """A request that differs from the refused one in one thing, and would fit.
+
+    Attributes:
+        field: Which field of the spec is changed, as on the wire.
+        asked: What was asked for, in words.
+        fits: What would fit, in words.
+        summary: Both in words.
+        spec: The whole request that would fit.
+        center: Where its first part would go.
+    """
+
+    field: str
+    asked: str
+    fits: str
+    summary: str
+    spec: Spec
+    center: str
+
+
 class Refusal(NamedTuple):
-    """The whole story; true for `revision`."""
+    """The whole story; true for `revision`.
+
+    Attributes:
+        parts_placeable: Parts that could be placed.
+        beyond_pool: It would not fit either if the pool were empty: waiting does not help.
+        nearest: What would fit instead, that which gives up least first.
+    """
 
     summary: str
     centers: tuple[CenterRefusal, ...]
     revision: int
     parts_placeable: int = 0
+    beyond_pool: bool = False
+    nearest: tuple[NearestFit, ...] = ()

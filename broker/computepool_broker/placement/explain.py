@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from computepool_broker.model.request import Shape
+    from computepool_broker.model.request import Shape, Spec
     from computepool_broker.placement.columns import Columns
 
 RULED_OUT = frozenset({"REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED"})
@@ -35,8 +35,7 @@ CORE_MILLI = 1000
 
 def explain(
     columns: Columns,
-    shape: Shape,
-    count: int,
+    spec: Spec,
     placeable: int,
     age_ms: Callable[[str], int],
 ) -> Refusal:
@@ -44,11 +43,11 @@ def explain(
 
     Args:
         columns: The view.
-        shape: What was asked for.
-        count: Parts asked for.
+        spec: What was asked for.
         placeable: Parts that would fit.
         age_ms: Age of a center's oldest number, in milliseconds.
     """
+    shape, count = spec.shape, spec.parts
     columns.settle()
     columns.rank  # noqa: B018 - settles `layout` before compiling
     compiled = compile_shape(columns, shape)

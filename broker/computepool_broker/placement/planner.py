@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from computepool_broker.model.book import NodeBook
-    from computepool_broker.model.request import Shape
+    from computepool_broker.model.records import Allocation
+    from computepool_broker.model.request import Shape, Spec
     from computepool_broker.placement.columns import Columns
 
 MAX_SHAPES = 2048
@@ -46,17 +47,23 @@ class Planner:
         self.columns = columns
         self._indexes: OrderedDict[Shape, ShapeIndex] = OrderedDict()
 
-    def plan(self, shape: Shape, count: int) -> tuple[list[Place], int]:
+    def plan(self, spec: Spec) -> tuple[list[Place], int]:
         """Places for all parts.
 
         Returns:
             The places, empty unless all parts have one; and how many parts could be placed.
         """
+        shape, count = spec.shape, spec.parts
         if count == 1:
             place = self._plan_one(shape)
             return ([place], 1) if place is not None else ([], 0)
         places = self._plan_gang(shape, count)
         return (places, count) if len(places) == count else ([], len(places))
+
+    def place_again(self, allocation: Allocation, position: int) -> Place | None:
+        """Another place for one part, which its agent has refused; None when there is none."""
+        del position
+        return self._plan_one(allocation.spec.shape)
 
     def _plan_one(self, shape: Shape) -> Place | None:
         index = self._index(shape)

@@ -138,9 +138,9 @@ class Settler:
             and part.place_revision < lifecycle.MAX_PLACEMENTS
         )
         if again:
-            places, _ = pool.planner.plan(allocation.spec.shape, 1)
-            if places:
-                tx = lifecycle.place_anew(state, allocation, ref.position, places[0])
+            place = pool.planner.place_again(allocation, ref.position)
+            if place is not None:
+                tx = lifecycle.place_anew(state, allocation, ref.position, place)
                 if isinstance(stage(tx), Committed):
                     return
             why += "; no other place has room"

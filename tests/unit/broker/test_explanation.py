@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 def refusal(spec: Spec, *nodes: NodeRecord) -> Refusal:
     columns, _ = make_columns(*nodes)
-    places, placeable = Planner(columns).plan(spec.shape, spec.parts)
+    places, placeable = Planner(columns).plan(spec)
     assert not places
-    return explain(columns, spec.shape, spec.parts, placeable, lambda _: 7)
+    return explain(columns, spec, placeable, lambda _: 7)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_only_nodes_that_passed_the_earlier_filters_count() -> None:
 def test_a_blocked_center_says_so_rather_than_no_capacity() -> None:
     columns, state = make_columns(make_node())
     commit(state, blockers=(SetBlockers("n1", Blocker.CORDONED),))
-    story = explain(columns, make_spec(gpus=99).shape, 1, 0, lambda _: 0)
+    story = explain(columns, make_spec(gpus=99), 0, lambda _: 0)
     assert story.centers[0].reason == "NOT_SCHEDULABLE"
 
 
 def test_a_center_whose_nodes_have_all_left_is_left_out() -> None:
     columns, state = make_columns(make_node())
     commit(state, nodes=(PutNode("n1", None),))
-    story = explain(columns, make_spec(cpu=1).shape, 1, 0, lambda _: -1)
+    story = explain(columns, make_spec(cpu=1), 0, lambda _: -1)
     assert story.centers == ()
 
 
@@ -193,8 +193,8 @@ def test_an_empty_pool_says_that_nobody_has_reported() -> None:
 
 def test_the_story_is_true_for_the_view_that_it_names() -> None:
     columns, state = make_columns(make_node(cpu=1))
-    before = explain(columns, make_spec(cpu=2).shape, 1, 0, lambda _: 0)
+    before = explain(columns, make_spec(cpu=2), 0, lambda _: 0)
     commit(state, nodes=(PutNode("n1", make_node(cpu=1, foreign=make_resources(cpu=1))),))
-    after = explain(columns, make_spec(cpu=2).shape, 1, 0, lambda _: 0)
+    after = explain(columns, make_spec(cpu=2), 0, lambda _: 0)
     assert after.revision > before.revision
     assert (before.centers[0].missing, after.centers[0].missing) == (1000, 2000)

@@ -33,16 +33,16 @@ def placed(
     columns, state = make_columns(*nodes)
     for node, amount in (used or {}).items():
         commit(state, reserve=(NodeAmounts(node, (amount,), forced=True),))
-    return [place.node for place in Planner(columns).plan(spec.shape, spec.parts)[0]]
+    return [place.node for place in Planner(columns).plan(spec)[0]]
 
 
 def refusal(spec: Spec, *nodes: NodeRecord, cordoned: str = "") -> Refusal:
     columns, state = make_columns(*nodes)
     if cordoned:
         commit(state, blockers=(SetBlockers(cordoned, Blocker.CORDONED),))
-    places, placeable = Planner(columns).plan(spec.shape, spec.parts)
+    places, placeable = Planner(columns).plan(spec)
     assert places == []
-    return explain(columns, spec.shape, spec.parts, placeable, lambda _: 5)
+    return explain(columns, spec, placeable, lambda _: 5)
 
 
 def test_the_node_that_is_left_with_least_is_best() -> None:
@@ -65,7 +65,7 @@ def test_a_share_goes_to_the_fullest_device_that_takes_it() -> None:
     columns, state = make_columns(make_node("n1", gpus=3))
     for device, milli in (("d/n1-d1", 500), ("d/n1-d2", 700)):
         commit(state, reserve=(NodeAmounts("n1", ((device, milli),)),))
-    (place,), _ = Planner(columns).plan(make_spec(milli=400).shape, 1)
+    (place,), _ = Planner(columns).plan(make_spec(milli=400))
     assert place.amounts == (("d/n1-d1", 400),)
 
 
@@ -73,7 +73,7 @@ def test_a_share_never_spans_devices() -> None:
     columns, state = make_columns(make_node("n1", gpus=2))
     for device in ("d/n1-d0", "d/n1-d1"):
         commit(state, reserve=(NodeAmounts("n1", ((device, 600),)),))
-    assert Planner(columns).plan(make_spec(milli=500).shape, 1) == ([], 0)
+    assert Planner(columns).plan(make_spec(milli=500)) == ([], 0)
 
 
 def test_whole_devices_come_from_one_model_and_spare_the_larger_group() -> None:
@@ -83,9 +83,9 @@ def test_whole_devices_come_from_one_model_and_spare_the_larger_group() -> None:
         Device("y1", "A100", 80 * 1024),
     )
     columns, _ = make_columns(make_node("n1", devices=devices))
-    (place,), _ = Planner(columns).plan(make_spec(gpus=2).shape, 1)
+    (place,), _ = Planner(columns).plan(make_spec(gpus=2))
     assert (place.model, place.amounts) == ("A100", (("d/y0", 1000), ("d/y1", 1000)))
-    assert Planner(columns).plan(make_spec(gpus=4).shape, 1) == ([], 0)
+    assert Planner(columns).plan(make_spec(gpus=4)) == ([], 0)
 
 
 def test_a_shared_or_sick_or_foreign_device_is_not_whole() -> None:
@@ -137,7 +137,7 @@ def test_a_gang_is_placed_whole_or_not_at_all() -> None:
 
 def test_parts_of_a_gang_on_one_node_have_devices_of_their_own() -> None:
     columns, _ = make_columns(make_node("n1", gpus=4))
-    places, _ = Planner(columns).plan(make_spec(gpus=2, count=2).shape, 2)
+    places, _ = Planner(columns).plan(make_spec(gpus=2, count=2))
     assert [place.amounts for place in places] == [whole("n1", 0, 1), whole("n1", 2, 3)]
 
 
