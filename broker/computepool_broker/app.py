@@ -18,18 +18,25 @@ from computepool_broker import __version__
 from computepool_broker.config import Config, ConfigError, split_address
 from computepool_broker.rpc.agent import AgentServicer
 from computepool_broker.rpc.allocation import AllocationServicer
+from computepool_broker.rpc.answers import Answers
+from computepool_broker.rpc.bulk import BulkCalls
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.inventory import InventoryServicer
 from computepool_broker.rpc.server import BrokerServer
+from computepool_broker.rpc.stream import StreamParts
 from computepool_broker.rpc.to_wire import SpecWriter
 from computepool_broker.services.agents import AgentService
 from computepool_broker.services.allocations import AllocationService
 from computepool_broker.services.audit import Auditor
+from computepool_broker.services.bulk import BulkService
 from computepool_broker.services.chores import Chores
 from computepool_broker.services.committer import Committer
+from computepool_broker.services.explanations import Explanations
+from computepool_broker.services.grants import Grants
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
 from computepool_broker.services.pool import Pool
+from computepool_broker.services.waits import Waits
 from computepool_broker.store.embedded import EmbeddedStore
 
 if TYPE_CHECKING:
@@ -84,11 +91,17 @@ class Broker:
         self._agents = agents = AgentService(pool, random.SystemRandom().random)
         # Names need to be unlike each other, not hard to guess.
         ids = AllocationIds(random.Random(secrets.randbits(64)).getrandbits)  # noqa: S311 - see above
+        explanations, waits = Explanations(pool), Waits(pool)
+        grants = Grants(pool, ids, explanations)
+        answers = Answers(pool, writer, lambda: self._store.durable)
         self._chores = Chores(pool, auditor, monotonic_ms)
         self._server = BrokerServer(
             AgentServicer(agents, pool, reader, writer),
             AllocationServicer(
-                AllocationService(pool, ids), pool, reader, writer, lambda: self._store.durable
+                AllocationService(pool, grants, waits),
+                explanations,
+                BulkCalls(BulkService(pool, grants, waits), reader, answers),
+                StreamParts(pool, grants, waits, reader, answers),
             ),
             InventoryServicer(InventoryService(pool), agents, auditor, pool),
         )

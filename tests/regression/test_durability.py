@@ -6,7 +6,7 @@ import asyncio
 
 from computepool_broker.ledger.reconcile import HeldState
 from computepool_broker.model.records import AllocationState
-from computepool_broker.services.allocations import Create
+from computepool_broker.services.grants import Create
 from support.broker_kit import BrokerKit, running_broker
 from support.builders import make_held, make_node, make_spec
 from support.memory_store import MemoryStore

@@ -9,7 +9,7 @@ import pytest
 from computepool_agents.admission import Refusal
 from computepool_agents.model import STARTED
 from computepool_broker.ledger.transaction import Blocker
-from computepool_broker.services.allocations import Create
+from computepool_broker.services.grants import Create
 from support.builders import make_spec
 from support.pool_world import World
 

@@ -12,14 +12,18 @@ from computepool_broker.rpc.agent import AgentServicer
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.to_wire import SpecWriter
 from computepool_broker.services.agents import AgentService
-from computepool_broker.services.allocations import AllocationService, Create
+from computepool_broker.services.allocations import AllocationService
 from computepool_broker.services.audit import Auditor
+from computepool_broker.services.bulk import BulkService
 from computepool_broker.services.chores import Chores
 from computepool_broker.services.committer import Committer
+from computepool_broker.services.explanations import Explanations
+from computepool_broker.services.grants import Create, Grants
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
 from computepool_broker.services.messages import Mark, Open, Report
 from computepool_broker.services.pool import Pool
+from computepool_broker.services.waits import Waits
 from support.builders import make_agent, make_config, make_held, make_node, make_spec
 from support.memory_store import MemoryStore
 
@@ -54,7 +58,11 @@ class BrokerKit:
         self.pool = Pool(config or make_config(), 0, lambda: 1_000_000)
         self.pool.committer = Committer(store, self.pool.on_durable, self.failures.append, gather_s)
         self.agents = AgentService(self.pool, lambda: 0.5)
-        self.allocations = AllocationService(self.pool, ids or AllocationIds(Random(1).getrandbits))
+        self.explanations, waits = Explanations(self.pool), Waits(self.pool)
+        numbers = ids or AllocationIds(Random(1).getrandbits)
+        self.grants = Grants(self.pool, numbers, self.explanations)
+        self.allocations = AllocationService(self.pool, self.grants, waits)
+        self.bulk = BulkService(self.pool, self.grants, waits)
         self.inventory = InventoryService(self.pool)
         self.auditor = Auditor(self.pool)
         self.chores = Chores(self.pool, self.auditor, lambda: self.monotonic_ms)

@@ -10,7 +10,7 @@ from computepool_broker.errors import (
     RequestIdReusedError,
     WarmingUpError,
 )
-from computepool_broker.services.allocations import Create
+from computepool_broker.services.grants import Create
 
 if TYPE_CHECKING:
     from computepool_broker.model.request import Spec

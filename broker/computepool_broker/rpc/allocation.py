@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import allocation_pb2_grpc
-from computepool_broker.rpc import from_wire, limits, to_wire
-from computepool_broker.services.allocations import AllocationService, Create
+from computepool_broker.rpc import from_wire, to_wire
+from computepool_broker.rpc.creates import read_create, read_release, read_renew
+from computepool_broker.rpc.stream import CallStream, StreamParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import grpc
 
-    from computepool_broker.model.records import Allocation
-    from computepool_broker.services.pool import Pool
+    from computepool_broker.rpc.bulk import BulkCalls
+    from computepool_broker.services.allocations import AllocationService
+    from computepool_broker.services.explanations import Explanations
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -29,49 +29,55 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
     def __init__(
         self,
         service: AllocationService,
-        pool: Pool,
-        reader: from_wire.SpecReader,
-        writer: to_wire.SpecWriter,
-        durable: Callable[[], bool],
+        explanations: Explanations,
+        bulk: BulkCalls,
+        streams: StreamParts,
     ) -> None:
-        """Wire it.
-
-        Args:
-            service: What the calls do.
-            pool: For reading.
-            reader: Specs from the wire.
-            writer: Specs to the wire.
-            durable: Whether a commit survives a crash of the store's machine, known once the
-                store is open.
-        """
         self._service = service
-        self._pool = pool
-        self._specs = reader
-        self._writer = writer
-        self._durable = durable
+        self._explanations = explanations
+        self._bulk = bulk
+        self._streams = streams
+        self._pool = streams.pool
+        self._specs = streams.specs
+        self._answers = streams.answers
 
     async def CreateAllocation(
         self, request: wire.CreateAllocationRequest, context: Context
     ) -> wire.CreateAllocationResponse:
         """See the contract."""
-        labels = request.labels
-        description = request.description
-        call = Create(
-            from_wire.read_tenant("tenant", request.tenant),
-            from_wire.read_request_id(request.request_id),
-            self._specs.read("spec", request.spec),
-            limits.text("description", description) if description else "",
-            limits.labels("labels", labels) if labels else (),
-        )
-        wait_s = from_wire.read_wait_s(request)
+        call = read_create(request, self._specs)
+        wait_s = from_wire.read_wait_s(request.wait_for, request.wait_ms)
         if wait_s:
-            left = context.time_remaining()
-            if left is not None:
-                wait_s = min(wait_s, left * DEADLINE_SHARE)
-        allocation, duplicate = await self._service.create(call, wait_s)
-        out = wire.CreateAllocationResponse(duplicate=duplicate, ack_level=self._level())
-        self._fill(out.allocation, allocation)
+            left_s = _most_wait_s(context)
+            wait_s = wait_s if left_s is None else min(wait_s, left_s)
+        made = await self._service.create(call, wait_s)
+        out = wire.CreateAllocationResponse()
+        self._answers.fill_created(out, made)
         return out
+
+    async def BatchCreateAllocations(
+        self, request: wire.BatchCreateAllocationsRequest, context: Context
+    ) -> wire.BatchCreateAllocationsResponse:
+        """See the contract."""
+        return await self._bulk.create(request, _most_wait_s(context))
+
+    async def BatchRenewAllocations(
+        self, request: wire.BatchRenewAllocationsRequest, _: Context
+    ) -> wire.BatchRenewAllocationsResponse:
+        """See the contract."""
+        return await self._bulk.renew(request)
+
+    async def BatchReleaseAllocations(
+        self, request: wire.BatchReleaseAllocationsRequest, _: Context
+    ) -> wire.BatchReleaseAllocationsResponse:
+        """See the contract."""
+        return await self._bulk.release(request)
+
+    async def StreamAllocations(  # type: ignore[override] # reads and writes by the context
+        self, _: object, context: Context
+    ) -> None:
+        """See the contract."""
+        await CallStream(self._streams, context).run()
 
     async def PreviewAllocation(
         self, request: wire.PreviewAllocationRequest, _: Context
@@ -79,7 +85,7 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         """See the contract."""
         from_wire.read_tenant("tenant", request.tenant)
         spec = self._specs.read("spec", request.spec)
-        places, refusal, revision = await self._service.preview(spec)
+        places, refusal, revision = await self._explanations.preview(spec)
         out = wire.PreviewAllocationResponse(
             leases=to_wire.planned(self._pool.state, places), view_revision=revision
         )
@@ -93,7 +99,7 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         """See the contract."""
         found = await self._service.get(from_wire.read_id("id", request.id))
         out = wire.GetAllocationResponse()
-        self._fill(out.allocation, found)
+        self._answers.fill(out.allocation, found)
         return out
 
     async def ListAllocations(
@@ -107,7 +113,7 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         left = to_wire.PAGE_BYTES
         for allocation in rows:
             row = wire.Allocation()
-            self._fill(row, allocation)
+            self._answers.fill(row, allocation)
             left -= row.ByteSize()
             if left < 0 and out.allocations:
                 more = True
@@ -121,33 +127,22 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         self, request: wire.RenewAllocationRequest, _: Context
     ) -> wire.RenewAllocationResponse:
         """See the contract."""
-        ttl_s = request.ttl_s
-        if ttl_s:
-            limits.ranged("ttl_s", ttl_s, from_wire.LEAST_TTL_S, from_wire.YEAR_S)
-        renewed = await self._service.renew(
-            from_wire.read_id("id", request.id), limits.text("etag", request.etag, 64), ttl_s
-        )
+        renewed = await self._service.renew(*read_renew(request))
         out = wire.RenewAllocationResponse()
-        self._fill(out.allocation, renewed)
+        self._answers.fill(out.allocation, renewed)
         return out
 
     async def ReleaseAllocation(
         self, request: wire.ReleaseAllocationRequest, _: Context
     ) -> wire.ReleaseAllocationResponse:
         """See the contract."""
-        released = await self._service.release(
-            from_wire.read_id("id", request.id),
-            limits.text("etag", request.etag, 64),
-            limits.text("message", request.message),
-        )
+        released = await self._service.release(*read_release(request))
         out = wire.ReleaseAllocationResponse()
-        self._fill(out.allocation, released)
+        self._answers.fill(out.allocation, released)
         return out
 
-    def _level(self) -> wire.AckLevel:
-        return wire.ACK_LEVEL_DURABLE if self._durable() else wire.ACK_LEVEL_COMMITTED
 
-    def _fill(self, out: wire.Allocation, a: Allocation) -> None:
-        pool = self._pool
-        left = pool.ttl.left_ms(a.id, pool.clock.now_ms)
-        to_wire.fill_allocation(out, pool.state, a, left, self._writer)
+def _most_wait_s(context: Context) -> float | None:
+    """How long a call may wait, in seconds, so as not to miss its own deadline."""
+    left: float | None = context.time_remaining()
+    return None if left is None else left * DEADLINE_SHARE

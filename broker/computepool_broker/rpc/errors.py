@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError, NoRoomError, PoolError
 from computepool_broker.rpc.to_wire import short_refusal
 
@@ -41,6 +42,7 @@ CODES = {
     "ETAG_MISMATCH": code_pb2.ABORTED,
 }
 MAX_MESSAGE = 500
+OUR_METHODS = "/computepool."
 
 log = structlog.get_logger()
 
@@ -67,6 +69,25 @@ def status_of(error: PoolError) -> status_pb2.Status:
         packed.append(box)
     code = CODES.get(error.reason, code_pb2.INTERNAL)
     return status_pb2.Status(code=code, message=str(error)[:MAX_MESSAGE], details=packed)
+
+
+def call_error(error: BaseException) -> wire.CallError:
+    """The error of one call among several. A bug is logged whole and told as INTERNAL."""
+    if not isinstance(error, PoolError):
+        log.error("internal_error", exc_info=error)
+        error = PoolError("internal error; see the broker's log")
+    out = wire.CallError(
+        code=CODES.get(error.reason, code_pb2.INTERNAL),
+        reason=error.reason,
+        message=str(error)[:MAX_MESSAGE],
+        metadata=error.metadata,
+        retry_after_ms=error.retry_after_ms or 0,
+    )
+    if isinstance(error, InvalidArgumentError):
+        out.field = error.field
+    if isinstance(error, NoRoomError):
+        out.refusal.CopyFrom(short_refusal(error.refusal))
+    return out
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
@@ -98,7 +119,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return handler
-            wrapped = self._wrapped[method] = _wrap(handler)
+            # Reflection is not ours: its streams are as gRPC made them.
+            ours = method.startswith(OUR_METHODS)
+            wrapped = self._wrapped[method] = _wrap(handler) if ours else handler
         return wrapped
 
 
@@ -147,8 +170,32 @@ def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any
                 await abort(context, error)
 
         return grpc.unary_stream_rpc_method_handler(
-            stream,
-            None,
-            handler.response_serializer,
+            stream, None, _writer(handler.response_serializer)
         )
-    return handler
+    return _wrap_two_way(handler)
+
+
+def _wrap_two_way(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    """A stream both ways reads and parses by itself: an error can be one message's alone."""
+    talk: Any = handler.stream_stream
+
+    async def stream(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        try:
+            await talk(requests, context)
+        except Exception as error:
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            await abort(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(stream, None, _writer(handler.response_serializer))
+
+
+def _writer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """Lets bytes through: what is told to many is serialised once."""
+    if serialize is None:
+        return None
+
+    def write(message: Any) -> bytes:
+        return message if isinstance(message, bytes) else serialize(message)
+
+    return write

@@ -27,6 +27,7 @@ MAX_WAIT_MS = 60_000
 DEFAULT_WAIT_MS = 10_000
 MAX_PAGE = 1_000
 DEFAULT_PAGE = 100
+MAX_NAME = 254
 KNOWN_SPECS = 4_096
 KNOWN_BYTES = 4_096
 """Of a spec that is remembered: those that repeat are short, and the memory is bounded."""
@@ -141,15 +142,25 @@ def read_id(field: str, value: str) -> str:
     return limits.matched(field, value, limits.NAME)
 
 
-def read_wait_s(message: wire.CreateAllocationRequest) -> float:
+def read_wait_s(wait_for: int, wait_ms: int) -> float:
     """How long a create waits for ACTIVE, in seconds; 0 does not wait."""
-    wait_for = message.wait_for
-    wait_ms = limits.ranged("wait_ms", message.wait_ms, 0, MAX_WAIT_MS)
+    limits.ranged("wait_ms", wait_ms, 0, MAX_WAIT_MS)
     if wait_for == RESERVED:
         return 0.0
     if wait_for not in (wire.WAIT_FOR_UNSPECIFIED, wire.WAIT_FOR_ACTIVE):
-        raise InvalidArgumentError("wait_for", f"unknown value {int(wait_for)}")
+        raise InvalidArgumentError("wait_for", f"unknown value {wait_for}")
     return (wait_ms or DEFAULT_WAIT_MS) / 1000
+
+
+def all_ids(values: list[str]) -> bool:
+    """Whether all are plain names; a "no" may be wrong, and `read_id` says of each."""
+    joined = "".join(values)
+    return (
+        "" not in values
+        and joined.isascii()
+        and joined.isalnum()
+        and max(map(len, values)) < MAX_NAME
+    )
 
 
 def read_page(size: int, token: str) -> tuple[int, str]:

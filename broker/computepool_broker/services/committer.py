@@ -151,7 +151,8 @@ class Committer:
             self._run_batch(self._take_batch())
 
     def _take_batch(self) -> list[tuple[Job, asyncio.Future[Any]]]:
-        batch, queue, weight = [], self._queue, 0
+        batch: list[tuple[Job, asyncio.Future[Any]]] = []
+        queue, weight = self._queue, 0
         came: list[float] = []
         while queue and (not batch or weight + queue[0][2] <= MAX_BATCH):
             job, future, own, came_s = queue.popleft()

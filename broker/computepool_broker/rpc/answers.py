@@ -1,0 +1,46 @@
+"""Allocations as answers: the one place that knows what goes with a record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from computepool.v1 import allocation_pb2 as wire
+from computepool_broker.rpc import to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from computepool_broker.model.records import Allocation
+    from computepool_broker.services.grants import Granted
+    from computepool_broker.services.pool import Pool
+
+
+class Answers:
+    """Fills messages in place: building them first and copying takes twice as long."""
+
+    def __init__(self, pool: Pool, writer: to_wire.SpecWriter, durable: Callable[[], bool]) -> None:
+        """Wire it.
+
+        Args:
+            pool: For reading.
+            writer: Specs to the wire.
+            durable: Whether a commit survives a crash of the store's machine, known once the
+                store is open.
+        """
+        self._pool = pool
+        self._writer = writer
+        self._durable = durable
+
+    def fill(self, out: wire.Allocation, a: Allocation) -> None:
+        """Write an allocation as it now is."""
+        pool = self._pool
+        left = pool.ttl.left_ms(a.id, pool.clock.now_ms)
+        to_wire.fill_allocation(out, pool.state, a, left, self._writer)
+
+    def fill_created(self, out: wire.CreateAllocationResponse, made: Granted) -> None:
+        """Write the answer to one create."""
+        durable = self._durable()
+        out.ack_level = wire.ACK_LEVEL_DURABLE if durable else wire.ACK_LEVEL_COMMITTED
+        if made.duplicate:
+            out.duplicate = True
+        self.fill(out.allocation, made.allocation)

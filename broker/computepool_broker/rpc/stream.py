@@ -1,0 +1,263 @@
+"""StreamAllocations: many calls over one stream, answered as they are done.
+
+    read ──> pending ──one job for many──> writer ──durable──> ready ──one message for many──> write
+
+Calls that have come go to the writer together: there is at most one job of a stream waiting to
+run, and it takes whatever is pending by then. Answers that are ready leave together. A call is
+unanswered from its reading until its answer is written; with MAX_UNANSWERED nothing more is
+read, so a client that sends without reading fills its own buffers, not ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from computepool.v1 import allocation_pb2 as wire
+from computepool_broker.errors import InvalidArgumentError, PoolError, StoppingError
+from computepool_broker.rpc import from_wire
+from computepool_broker.rpc.creates import read_create, read_release, read_renew
+from computepool_broker.rpc.errors import call_error
+from computepool_broker.services.grants import Granted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from computepool_broker.ledger.transaction import Outcome, Transaction
+    from computepool_broker.rpc.answers import Answers
+    from computepool_broker.services.grants import Grants
+    from computepool_broker.services.pool import Pool
+    from computepool_broker.services.waits import Waiter, Waits
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Stage = Callable[[Transaction], Outcome]
+
+MAX_UNANSWERED = 1_000
+JOB_CALLS = 64
+"""Calls that one job takes; the others wait for the next one."""
+WEIGHT = 32
+"""What a job weighs, which is not known before it runs: about half of the most."""
+MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class _Call(NamedTuple):
+    """One call that was read.
+
+    Attributes:
+        kind: Field of StreamAllocationsRequest that it came in.
+        do: What the writer runs.
+        wait_s: How long to wait for ACTIVE, in seconds; 0 does not wait.
+        waiting: Who waits for its allocation.
+    """
+
+    ticket: int
+    kind: str
+    do: Callable[[Stage], Any]
+    wait_s: float
+    waiting: dict[str, Waiter]
+
+
+def _nothing(_: Stage) -> None:
+    """A call that was refused unread."""
+
+
+class StreamParts(NamedTuple):
+    """What all streams share."""
+
+    pool: Pool
+    grants: Grants
+    waits: Waits
+    specs: from_wire.SpecReader
+    answers: Answers
+
+
+class CallStream:
+    """One stream, from its first message to its last."""
+
+    def __init__(self, parts: StreamParts, context: Context) -> None:
+        self._parts = parts
+        self._context = context
+        self._pending: list[_Call] = []
+        self._job: asyncio.Future[Any] | None = None
+        self._ready: list[tuple[_Call, Any]] = []
+        self._unanswered = 0
+        self._waiting: dict[asyncio.Task[None], dict[str, Waiter]] = {}
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._all_read = False
+
+    async def run(self) -> None:
+        """Serve until the client is done and everything is answered.
+
+        Raises:
+            InvalidArgumentError: Something came that is no message of this call.
+            StoppingError: The broker stops; what was read has been answered.
+        """
+        reader = asyncio.create_task(self._read(), name="stream-reader")
+        closing = asyncio.create_task(self._parts.pool.closing.wait(), name="stream-closing")
+        reader.add_done_callback(lambda _: self._news.set())
+        closing.add_done_callback(lambda _: self._news.set())
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                await self._write_ready()
+                if closing.done():
+                    reader.cancel()
+                if (reader.done() or closing.done()) and not self._unanswered:
+                    break
+            if closing.done():
+                raise StoppingError("the broker is stopping", retry_after_ms=1000)
+            reader.result()
+        finally:
+            for task in (reader, closing, *self._waiting):
+                task.cancel()
+            if self._job is not None:
+                self._job.cancel()
+            if reader.done() and not reader.cancelled():
+                reader.exception()  # seen: it matters only where nothing worse has happened
+
+    # -- reading ---------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        context = self._context
+        while True:
+            while self._unanswered >= MAX_UNANSWERED:
+                self._room.clear()
+                await self._room.wait()
+            data = await context.read()
+            if data is grpc.aio.EOF:
+                return
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            message = wire.StreamAllocationsRequest.FromString(data)
+        except DecodeError as error:
+            raise InvalidArgumentError("request", "is no message of this call") from error
+        self._unanswered += 1
+        kind = message.WhichOneof("call") or "call"
+        try:
+            call = self._call(message, kind)
+        except PoolError as error:
+            if isinstance(error, InvalidArgumentError) and kind != "call":
+                error = error.within(kind)
+            self._answer(_Call(message.ticket, kind, _nothing, 0.0, {}), error)
+            return
+        self._pending.append(call)
+        self._push()
+
+    def _call(self, message: wire.StreamAllocationsRequest, kind: str) -> _Call:
+        wait_s = 0.0
+        do: Callable[[Stage], Any]
+        grants = self._parts.grants
+        if kind == "create":
+            request = message.create
+            create = read_create(request, self._parts.specs)
+            wait_s = from_wire.read_wait_s(request.wait_for, request.wait_ms)
+            do = lambda stage: grants.create(stage, create)  # noqa: E731 - three of a kind
+        elif kind == "renew":
+            renew = read_renew(message.renew)
+            do = lambda stage: grants.renew(stage, *renew)  # noqa: E731 - see above
+        elif kind == "release":
+            release = read_release(message.release)
+            do = lambda stage: grants.release(stage, *release)  # noqa: E731 - see above
+        else:
+            raise InvalidArgumentError("call", "must be given")
+        return _Call(message.ticket, kind, do, wait_s, {})
+
+    # -- the writer's job ------------------------------------------------------------------
+
+    def _push(self) -> None:
+        """Have the writer take what is pending, unless it is asked to already."""
+        if self._job is not None or not self._pending:
+            return
+        taken: list[_Call] = []
+        try:
+            job = self._parts.pool.committer.submit(lambda stage: self._run(stage, taken), WEIGHT)
+        except PoolError as error:
+            refused, self._pending = self._pending, []
+            for call in refused:
+                self._answer(call, error)
+            return
+        self._job = job
+        job.add_done_callback(lambda done: self._ran(done, taken))
+
+    def _run(self, stage: Stage, taken: list[_Call]) -> list[Any]:
+        self._job = None  # from now on others may go into the next job
+        taken += self._pending[:JOB_CALLS]
+        del self._pending[:JOB_CALLS]
+        results: list[Any] = []
+        for call in taken:
+            try:
+                result = call.do(stage)
+                if call.wait_s > 0:
+                    self._parts.waits.expect(result.allocation, call.waiting)
+            except Exception as error:  # noqa: BLE001 - it is this call's answer
+                result = error
+            results.append(result)
+        self._push()
+        return results
+
+    def _ran(self, done: asyncio.Future[list[Any]], taken: list[_Call]) -> None:
+        """What the job did is durable, or nobody knows."""
+        if done.cancelled():
+            for call in taken:
+                self._parts.waits.forget(call.waiting)
+            return
+        error = done.exception()
+        results = [error] * len(taken) if error is not None else done.result()
+        for call, result in zip(taken, results, strict=True):
+            if call.waiting and error is None:
+                task = asyncio.create_task(self._await_active(call, result))
+                self._waiting[task] = call.waiting
+                task.add_done_callback(self._waiting.pop)
+            else:
+                self._parts.waits.forget(call.waiting)
+                self._answer(call, result)
+
+    async def _await_active(self, call: _Call, made: Granted) -> None:
+        waits = self._parts.waits
+        try:
+            newest = await waits.newest(call.waiting, call.wait_s)
+            self._answer(call, made._replace(allocation=newest[made.allocation.id]))
+        except (PoolError, KeyError):
+            # It is granted all the same: how far it has come is for the client to ask.
+            self._answer(call, made)
+        finally:
+            waits.forget(call.waiting)
+
+    # -- answering -------------------------------------------------------------------------
+
+    def _answer(self, call: _Call, result: object) -> None:
+        self._ready.append((call, result))
+        self._news.set()
+
+    async def _write_ready(self) -> None:
+        while self._ready:
+            ready, self._ready = self._ready, []
+            out, size = wire.StreamAllocationsResponse(), 0
+            for at, (call, result) in enumerate(ready):
+                answer = out.results.add(ticket=call.ticket)
+                self._fill(answer, call, result)
+                size += answer.ByteSize()
+                if size > MAX_ANSWER_BYTES:
+                    self._ready[:0] = ready[at + 1 :]
+                    break
+            await self._context.write(out)
+            self._unanswered -= len(out.results)
+            self._room.set()
+
+    def _fill(self, out: wire.StreamResult, call: _Call, result: Any) -> None:
+        answers = self._parts.answers
+        if isinstance(result, BaseException):
+            out.error.CopyFrom(call_error(result))
+        elif isinstance(result, Granted):
+            answers.fill_created(out.create, result)
+        elif call.kind == "renew":
+            answers.fill(out.renew.allocation, result)
+        else:
+            answers.fill(out.release.allocation, result)
