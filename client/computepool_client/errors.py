@@ -4,12 +4,14 @@ Imports nothing that does I/O. A reason is a stable upper-case word; which exit
 status or which retry follows from an error is for its catcher to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2
+    from computepool_client.explanations import Explanation
+    from computepool_client.values import Allocation, Refusal, Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,44 @@ class InvalidRequestError(PoolError):
 
 @dataclass(eq=False)
 class NoRoomError(PoolError):
-    """No center has room for it now; `refusal` says why, center by center."""
+    """No center has room for it now; `refusal` says why, center by center.
+
+    Attributes:
+        wire_refusal: the refusal as the protocol has it.
+        spec: what was asked for, where the SDK raised this.
+    """
 
     wire_refusal: "allocation_pb2.Refusal | None" = None
+    spec: "Spec | None" = None
+    _fetch: "Callable[[Spec], Explanation] | None" = field(default=None, repr=False)
+
+    @property
+    def refusal(self) -> "Refusal | None":
+        """Why, as a plain value; at most 8 centers (see `explain`)."""
+        # Only who asks pays for the protocol's code.
+        from computepool_client import from_wire  # noqa: PLC0415 - see above
+
+        return None if self.wire_refusal is None else from_wire.refusal(self.wire_refusal)
+
+    def explain(self) -> "Explanation":
+        """Asks the pool for the whole story as it is now: all centers, and what would fit.
+
+        With an asynchronous pool, and where this has been pickled, it is
+        `pool.explain(error)`.
+
+        Raises:
+            TypeError: see above.
+            PoolError: the pool could not be asked.
+        """
+        if self._fetch is None or self.spec is None:
+            raise TypeError("this error has no pool to ask: call pool.explain(error)")
+        return self._fetch(self.spec)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), self.args, self.__dict__ | {"_fetch": None})
+
+    def _repr_html_(self) -> str:
+        return self.refusal._repr_html_() if self.refusal is not None else self.message
 
 
 @dataclass(eq=False)
@@ -83,3 +120,49 @@ class OutcomeUnknownError(PoolError):
 @dataclass(eq=False)
 class NoAnswerError(OutcomeUnknownError):
     """The deadline passed, or the connection broke, before the answer came."""
+
+
+@dataclass(eq=False)
+class DeadlinePassedError(PoolError):
+    """The time given was over before anything was sent: nothing happened."""
+
+
+@dataclass(eq=False)
+class ClosedError(PoolError):
+    """The pool object was closed, or belongs to the process that this one was forked from."""
+
+
+@dataclass(eq=False)
+class NotActiveError(PoolError):
+    """It was granted, but its agents had not admitted it when the time was over.
+
+    Attributes:
+        allocation: as it was last; its request_id gives it again.
+    """
+
+    allocation: "Allocation | None" = None
+
+
+@dataclass(eq=False)
+class AllocationFailedError(WrongStateError):
+    """It was granted, and has ended before it became active; `allocation` says how."""
+
+    allocation: "Allocation | None" = None
+
+
+@dataclass(eq=False)
+class LeaseLostError(WrongStateError):
+    """The lease is no longer held, or may be no longer: its devices can be another's.
+
+    Attributes:
+        allocation_id: which.
+    """
+
+    allocation_id: str = ""
+
+
+def invalid(name: str, problem: str) -> InvalidRequestError:
+    """The error of a field that cannot be meant, found before anything was sent."""
+    violation = FieldViolation(name, problem)
+    metadata = {"field": name}
+    return InvalidRequestError(f"{name}: {problem}", "INVALID_FIELD", metadata, fields=(violation,))
