@@ -158,6 +158,18 @@ class AgentAliveError(PoolError):
     reason = "AGENT_ALIVE"
 
 
+class ResumeTokenExpiredError(PoolError):
+    """What has changed since the token is no longer known: watch anew without it."""
+
+    reason = "RESUME_TOKEN_EXPIRED"
+
+
+class UncordonedError(PoolError):
+    """Somebody took the cordon back while it was drained."""
+
+    reason = "UNCORDONED"
+
+
 class StoreRefusedError(PoolError):
     """The store cannot be used as it is (foreign, damaged, newer, badly configured)."""
 

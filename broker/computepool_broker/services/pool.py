@@ -73,6 +73,7 @@ class Pool:
     Attributes:
         closing: Set when the broker stops: streams end, since nothing else would before their
             clients do.
+        followers: Told of what became durable, in the order in which it did.
     """
 
     def __init__(self, config: Config, monotonic_ms: int, wall_ms: Callable[[], int]) -> None:
@@ -95,6 +96,7 @@ class Pool:
         self.grants = 0
         self.refusals = 0
         self.closing = asyncio.Event()
+        self.followers: list[Callable[[Touched], None]] = []
         self.tally = Tally()
         self.committer: Committer
 
@@ -149,6 +151,8 @@ class Pool:
                     if not waiter.done():
                         waiter.set_result(allocation)
             self.follow(allocation)
+        for follower in self.followers:
+            follower(touched)
 
     def follow(self, allocation: Allocation) -> None:
         """Set or drop an allocation's deadlines by its state."""
