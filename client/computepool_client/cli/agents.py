@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from computepool_client.cli import documents, exits, flags, screen, units
-from computepool_client.cli.connection import Connection
+from computepool_client.cli import documents, exits, flags, listing, screen, units
+from computepool_client.cli.connection import Connection, Printing
+from computepool_client.cli.repeating import Repeat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.text import Text
 
     from computepool.v1 import inventory_pb2
@@ -22,21 +25,20 @@ def register(app: typer.Typer) -> None:
     flags.command(app, "forget", "Operate")(forget)
 
 
-def agents(connection: Connection) -> None:
+def agents(connection: Printing, query: listing.Query, repeat: Repeat) -> None:
     """List agents: state, last report, refusals, session, nodes, leases, version.
 
     ACTIVE reports in time; RECONCILING has not yet told all that it holds;
     DISCONNECTED is silent, and gets no new grants; LOST is silent for long, and
     its allocations follow their contact terms; CLOSED stopped in good order.
     """
-    with connection.client() as pool:
-        found = pool.agents()
-    if connection.as_json:
-        documents.dump({"agents": documents.documents(found)})
-    elif found:
-        _print(found)
-    else:
-        screen.say("No agent has ever reported.")
+    listing.run(
+        connection,
+        query,
+        repeat,
+        _KIND,
+        lambda pool: iter(pool.agents(filter_by=query.filter_by, order_by=query.order_by)),
+    )
 
 
 def state_of(agent: "inventory_pb2.Agent") -> str:
@@ -44,7 +46,7 @@ def state_of(agent: "inventory_pb2.Agent") -> str:
     return documents.enum_name(agent, "state").removeprefix("AGENT_STATE_")
 
 
-def _print(found: "list[inventory_pb2.Agent]") -> None:
+def _show(found: "Sequence[inventory_pb2.Agent]", wide: bool) -> None:  # noqa: FBT001 - a form
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
     columns = (
@@ -59,7 +61,7 @@ def _print(found: "list[inventory_pb2.Agent]") -> None:
         render.Column("backend", fold=True, dispensable=2),
         render.Column("version", dispensable=1),
     )
-    render.show(screen.stdout(), columns, (_row(each) for each in found))
+    render.show(screen.stdout(), columns, (_row(each) for each in found), wide=wide)
 
 
 def _row(agent: "inventory_pb2.Agent") -> "tuple[str | Text, ...]":
@@ -122,3 +124,8 @@ def _ask(agent: str) -> None:
     if not typer.confirm(question, err=True):
         screen.remark("Not forgotten.")
         raise typer.Exit(exits.Exit.FAILED)
+
+
+_KIND: "listing.Kind[inventory_pb2.Agent]" = listing.Kind(
+    "agents", "No agent has ever reported.", lambda agent: agent.name, _show
+)

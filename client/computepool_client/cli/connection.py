@@ -1,38 +1,30 @@
 """The flags that every command has, and the client that they lead to."""
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from computepool_client.cli import flags, units
+from computepool_client.cli import flags, settings, units
+from computepool_client.cli.settings import DEFAULT_ENDPOINT, parse_endpoint
 
 if TYPE_CHECKING:
     from computepool_client.client import PoolClient
 
-DEFAULT_ENDPOINT = "127.0.0.1:7600"
-_PORTS = range(1, 65536)
+__all__ = ["DEFAULT_ENDPOINT", "Connection", "Printing", "json_wanted", "parse_endpoint"]
+
+_PANEL: Final = "Connection and output"
 
 
-def parse_endpoint(text: str) -> str:
-    """Checks that an endpoint is HOST:PORT, with [..] around an IPv6 address.
-
-    Raises:
-        ValueError: it has another form.
-    """
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not host or (":" in host and not bracketed) or "/" in host:
-        raise ValueError(f"{text!r} is no endpoint: write HOST:PORT, such as {DEFAULT_ENDPOINT}")
-    if not (port.isascii() and port.isdigit() and int(port) in _PORTS):
-        raise ValueError(f"{text!r} is no endpoint: the port must be 1 to 65535")
-    return text
+def _form(text: str) -> str:
+    return settings.parse_output(text) if text else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the broker is, how long to wait for it, and what to print."""
+    """Where the broker is, how long to wait for it, and whether to print JSON."""
 
     endpoint: Annotated[
         str,
@@ -42,29 +34,32 @@ class Connection:
             envvar="COMPUTEPOOL_ENDPOINT",
             metavar="HOST:PORT",
             parser=flags.parser(parse_endpoint),
+            show_default=f"the config file's, else {DEFAULT_ENDPOINT}",
             help="The broker to call.",
-            rich_help_panel="Connection and output",
+            rich_help_panel=_PANEL,
         ),
-    ] = DEFAULT_ENDPOINT
+    ] = field(default_factory=settings.endpoint)
     timeout_s: Annotated[
         float,
         typer.Option(
             "--timeout",
+            envvar="COMPUTEPOOL_TIMEOUT",
             metavar="DURATION",
             parser=flags.parser(units.parse_duration_s),
-            show_default="10s",
+            show_default="the config file's, else 10s",
             help="Give up a call after this long (500ms, 30s, 10m, 2h, 1d).",
-            rich_help_panel="Connection and output",
+            rich_help_panel=_PANEL,
         ),
-    ] = 10.0
+    ] = field(default_factory=settings.timeout_s)
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json",
+            "--json/--no-json",
+            show_default=False,
             help="Print one JSON document with the names of the protocol; errors too, on stderr.",
-            rich_help_panel="Connection and output",
+            rich_help_panel=_PANEL,
         ),
-    ] = False
+    ] = field(default_factory=settings.as_json)
 
     def client(self) -> "PoolClient":
         """A client of the endpoint; use it in a `with` statement."""
@@ -73,3 +68,60 @@ class Connection:
         from computepool_client.client import PoolClient  # noqa: PLC0415 - gRPC is slow to import
 
         return PoolClient(self.endpoint, timeout_s=self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Printing(Connection):
+    """The connection of a command whose answer has several forms."""
+
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            envvar="COMPUTEPOOL_OUTPUT",
+            metavar="FORM",
+            parser=flags.parser(_form),
+            show_default="table",
+            help="table; wide, with every column; json, the same as --json; or name: one name a"
+            " line, for scripts.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        # What --output says goes before --json; without either the config file's form.
+        output = self.output or ("json" if self.as_json else _not_json(settings.output()))
+        object.__setattr__(self, "output", output)
+        object.__setattr__(self, "as_json", output == "json")
+
+    @property
+    def wide(self) -> bool:
+        """Every column is wanted."""
+        return self.output == "wide"
+
+    @property
+    def names_only(self) -> bool:
+        """Only names are wanted, one a line."""
+        return self.output == "name"
+
+
+def _not_json(output: str) -> str:
+    return "table" if output == "json" else output
+
+
+def json_wanted(arguments: Sequence[str]) -> bool:
+    """Whether errors are to be told as JSON, known before the arguments are parsed."""
+    for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if given in ("-o", "--output"):
+            return following == "json"
+        if given.startswith("--output=") or (
+            given.startswith("-o") and given[2:] in settings.FORMS
+        ):
+            return given.removeprefix("--output=").removeprefix("-o") == "json"
+    if "--json" in arguments or "--no-json" in arguments:
+        return "--json" in arguments
+    try:
+        return settings.as_json()
+    except settings.BadConfigError:
+        return False

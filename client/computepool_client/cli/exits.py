@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from computepool_client import errors
-from computepool_client.cli import documents, screen
+from computepool_client.cli import documents, screen, settings
 
 if TYPE_CHECKING:
     from computepool_client.cli.documents import Json
@@ -26,6 +26,7 @@ class Exit(IntEnum):
 
 _STATUSES: tuple[tuple[type[errors.PoolError], Exit], ...] = (
     (errors.InvalidRequestError, Exit.USAGE),
+    (settings.BadConfigError, Exit.USAGE),
     (errors.NoRoomError, Exit.NO_ROOM),
     (errors.NotFoundError, Exit.NOT_FOUND),
     (errors.UnreachableError, Exit.UNREACHABLE),

@@ -1,13 +1,13 @@
 """Bundles of flags: a frozen dataclass whose fields become options of a command.
 
 Twenty options shared by two commands are written once. A bundle's field is an
-`Annotated[type, typer.Option(...)]` with its default; a command that takes a
-parameter of the bundle's type gets it filled. Imports typer only.
+`Annotated[type, typer.Option(...)]` with its default, or a factory of it; a command
+that takes a parameter of the bundle's type gets it filled. Imports typer only.
 """
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
 import typer
@@ -78,8 +78,13 @@ def _fields_as_parameters(bundle: type[Any]) -> list[inspect.Parameter]:
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
+            default=_default(field),
             annotation=hints[field.name],
         )
         for field in fields(bundle)
     ]
+
+
+def _default(field: "Field[Any]") -> Any:
+    """A field's default; a factory is called only when neither flag nor environment says more."""
+    return field.default if field.default is not MISSING else field.default_factory

@@ -14,6 +14,8 @@ from computepool_client.cli import (
     allocate,
     allocations,
     audit,
+    centers,
+    connection,
     cordon,
     exits,
     nodes,
@@ -38,7 +40,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (up, view, nodes, agents, audit, version, allocate, allocations, cordon):
+    for group in (up, view, centers, nodes, agents, audit, version, allocate, allocations, cordon):
         group.register(app)
     return app
 
@@ -46,7 +48,7 @@ def build() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status; never raises."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in given
+    as_json = connection.json_wanted(given)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets another, not an error.
         if isinstance(stream, io.TextIOWrapper):

@@ -1,15 +1,18 @@
 """`computepool nodes`: the servers of the pool, with what each has free."""
 
 from collections import Counter
-from itertools import islice
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from computepool_client.cli import documents, flags, screen, units
-from computepool_client.cli.connection import Connection
+from computepool_client.cli import documents, flags, listing, screen, units
+from computepool_client.cli.connection import Printing
+from computepool_client.cli.repeating import Repeat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from computepool.v1 import inventory_pb2
 
 _WHOLE_MILLI = 1000
@@ -20,35 +23,42 @@ def register(app: typer.Typer) -> None:
     flags.command(app, "nodes", "Look")(nodes)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeQuery(listing.Query):
+    """Nodes are many: a list shows the first hundred unless told otherwise."""
+
+    limit: listing.Limit = 100
+
+
 def nodes(
-    connection: Connection,
+    connection: Printing,
+    query: NodeQuery,
+    repeat: Repeat,
     center: Annotated[str, typer.Option(metavar="NAME", help="Only this center's nodes.")] = "",
-    limit: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Show at most this many nodes; 0 shows all.")
-    ] = 100,
 ) -> None:
-    """List nodes by name: state, free and total devices, cores, memory, disk, leases, age."""
-    # One more than is shown tells whether there are more.
-    wanted = limit + 1 if limit else None
-    with connection.client() as pool:
-        found = list(islice(pool.nodes(center, page_size=min(wanted or 500, 500)), wanted))
-    more = bool(limit) and len(found) > limit
-    found = found[:limit] if limit else found
-    if connection.as_json:
-        documents.dump({"nodes": documents.documents(found), "more": more})
-        return
-    _print(found)
-    if more:
-        screen.remark(f"There are more than {limit} nodes: --limit 0 shows all.")
+    """List nodes by name: state, free and total devices, cores, memory, disk, leases, age.
+
+    state is open where a node takes new grants, else why it does not. What is
+    free on a node that is not open cannot be had now.
+    """
+    listing.run(
+        connection,
+        query,
+        repeat,
+        _KIND,
+        lambda pool: pool.nodes(
+            center,
+            filter_by=query.filter_by,
+            order_by=query.order_by,
+            page_size=query.page_size,
+        ),
+    )
 
 
-def _print(found: "list[inventory_pb2.Node]") -> None:
-    if not found:
-        screen.say("No nodes.")
-        return
+def _show(found: "Sequence[inventory_pb2.Node]", wide: bool) -> None:  # noqa: FBT001 - a form
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
-    columns = (
+    columns = [
         render.Column("node", fold=True, least=22),
         render.Column("center", fold=True, least=20, dispensable=2),
         render.Column("state", fold=True),
@@ -58,8 +68,16 @@ def _print(found: "list[inventory_pb2.Node]") -> None:
         render.Column("disk\nfree", numbers=True, dispensable=1),
         render.Column("leases", numbers=True),
         render.Column("age", numbers=True),
-    )
-    render.show(screen.stdout(), columns, (_row(node) for node in found))
+    ]
+    if wide:
+        columns += [render.Column(each) for each in ("region", "agent", "labels", "cordoned for")]
+    rows = ((*_row(node), *_more(node))[: len(columns)] for node in found)
+    render.show(screen.stdout(), columns, rows, wide=wide)
+
+
+def _more(node: "inventory_pb2.Node") -> tuple[str, ...]:
+    labels = " ".join(f"{name}={node.labels[name]}" for name in sorted(node.labels))
+    return (node.region, node.agent, labels or "-", node.cordon_message or "-")
 
 
 def _row(node: "inventory_pb2.Node") -> tuple[str, ...]:
@@ -102,3 +120,6 @@ def devices(node: "inventory_pb2.Node") -> str:
 
 
 _UNHEALTHY = "DEVICE_HEALTH_UNHEALTHY"
+_KIND: "listing.Kind[inventory_pb2.Node]" = listing.Kind(
+    "nodes", "No nodes.", lambda node: node.name, _show
+)

@@ -18,6 +18,7 @@ from computepool_client.cli import screen
 
 # Without a word of its own, a text is not broken into anything narrower.
 _LEAST_TEXT: Final = 12
+_UNBOUNDED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,24 @@ class Column:
 Cell = str | Text
 
 
-def show(console: Console, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
-    """Prints a table without frame; strings are cleaned, never read as markup."""
-    console.print(table(columns, rows, console.width))
+def show(
+    console: Console,
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    wide: bool = False,
+    last_apart: bool = False,
+) -> None:
+    """Prints a table without frame; strings are cleaned, never read as markup.
+
+    `wide` leaves nothing out, however narrow the terminal is.
+    """
+    width = _UNBOUNDED if wide else console.width
+    made = table(columns, rows, width, last_apart=last_apart)
+    if wide:
+        console.print(made, width=_UNBOUNDED, crop=False, no_wrap=True, soft_wrap=True)
+    else:
+        console.print(made)
 
 
 def table(

@@ -6,10 +6,15 @@ NO_COLOR. Where the output is no terminal nothing is cut to a width.
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_instead: "ContextVar[Console | None]" = ContextVar("_instead", default=None)
 
 # Wide enough for any table, where no terminal says how wide it is.
 _WIDTH_OF_A_FILE = 240
@@ -17,12 +22,22 @@ _WIDTH_OF_A_FILE = 240
 
 def stdout() -> "Console":
     """The console for answers."""
-    return _console(to_stderr=False)
+    return _instead.get() or _console(to_stderr=False)
+
+
+@contextmanager
+def written_to(console: "Console") -> Iterator[None]:
+    """All that is said goes to another console meanwhile: one that keeps it for a live screen."""
+    token = _instead.set(console)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
 
 
 def stderr() -> "Console":
     """The console for errors and progress."""
-    return _console(to_stderr=True)
+    return _instead.get() or _console(to_stderr=True)
 
 
 def clean(text: str) -> str:
@@ -54,6 +69,16 @@ def say(message: str, style: str = "") -> None:
 def say_whole(message: str) -> None:
     """A line of the answer that is never broken, so that it can be copied."""
     stdout().print(clean(message), markup=False, soft_wrap=True)
+
+
+def say_name(name: str) -> None:
+    """A name alone on its line, for scripts; needs no rich."""
+    print(clean(name))  # noqa: T201 - the answer
+
+
+def flush() -> None:
+    """What was said reaches who reads it, also through a pipe."""
+    sys.stdout.flush()
 
 
 def _console(*, to_stderr: bool) -> "Console":

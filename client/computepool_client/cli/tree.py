@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from computepool_client.cli import render, units
-from computepool_client.cli.view_rows import Row, Sums, use
+from computepool_client.cli.view_rows import Note, Row, Sums, notes, use
 
 # Where use deserves a colour, in percent.
 _NEARLY_FULL: Final = 90
 _MOST_NOTES: Final = 20
+_MOST_NAMES: Final = 4
 _STYLES: Final = {-1: "bold", 0: "bold", 1: "", 2: "dim"}
 
 
@@ -37,22 +38,31 @@ _AMOUNTS: Final = (
     _Amount("in\nflight", lambda sums: sums.in_flight, when_empty=7),
     _Amount("relea-\nsing", lambda sums: sums.releasing, when_empty=8, when_full=1),
     _Amount("free", lambda sums: sums.free),
+    _Amount("of it\nopen", lambda sums: sums.schedulable),
     _Amount("over-\ncommit", lambda sums: sums.overcommit, when_empty=6),
 )
 
 
-def show(rows: Sequence[Row], console: Console) -> None:
+def show(rows: Sequence[Row], console: Console, *, wide: bool = False) -> None:
     """Prints the rows, the last of which is the whole, and their notes under them."""
     columns = [render.Column("region, center,\nmodel", fold=True, least=20)]
     columns += [_column(each, rows) for each in _AMOUNTS]
     columns += [render.Column(each, numbers=True) for each in ("P", "use\n%", "age")]
     cells = [[_name(row), *_amounts(row), *_rest(row)] for row in rows]
-    console.print(render.table(columns, cells, console.width, last_apart=True))
-    noted = [(row.name, note) for row in rows if row.level > 0 for note in row.notes]
-    for name, note in noted[:_MOST_NOTES]:
-        console.print(render.styled(f"! {name}: {note}", "yellow"), soft_wrap=True)
+    render.show(console, columns, cells, wide=wide, last_apart=True)
+    noted = notes(rows)
+    for note in noted[:_MOST_NOTES]:
+        console.print(render.styled(f"! {_named(note)}: {note.text}", "yellow"))
     if len(noted) > _MOST_NOTES:
         console.print(f"! ... and {len(noted) - _MOST_NOTES} more such notes")
+
+
+def _named(note: Note) -> str:
+    """Few names as they are, many as their number and the first of them."""
+    if len(note.names) <= _MOST_NAMES:
+        return ", ".join(note.names)
+    first = ", ".join(note.names[:_MOST_NAMES])
+    return f"{len(note.names)} centers ({first} and {len(note.names) - _MOST_NAMES} more)"
 
 
 def _column(amount: _Amount, rows: Sequence[Row]) -> render.Column:

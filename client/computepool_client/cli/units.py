@@ -5,7 +5,8 @@ text that says what would be right.
 """
 
 import re
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 YEAR_S: Final = 31_536_000
@@ -16,6 +17,7 @@ _CORES: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _SIZE_UNITS_MIB: Final = {"mib": 1, "gib": 1024, "tib": 1024**2, "pib": 1024**3}
 _LARGEST: Final = 2**53
 _GFLOPS_PER_P: Final = 1_000_000
+_LARGEST_GFLOPS: Final = 10**12
 
 
 def parse_duration_s(text: str) -> float:
@@ -67,6 +69,46 @@ def parse_cpu_milli(text: str) -> int:
     if _CORES.fullmatch(text) is None:
         raise ValueError(f"{text!r} is no number of cores: write 4 or 0.5")
     return _whole(Decimal(text) * 1000, text, "in thousandths of a core")
+
+
+def parse_count(least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers within bounds.
+
+    The parser raises `ValueError` for anything else.
+    """
+
+    def parse(text: str) -> int:
+        digits = text.removeprefix("+")
+        if not (digits.isascii() and digits.isdigit()) or not least <= int(digits[:19]) <= most:
+            raise ValueError(f"{text!r} is no whole number from {least:,} to {most:,}")
+        return int(digits)
+
+    return parse
+
+
+def parse_word(text: str, words: Sequence[str], what: str) -> str:
+    """One of several words.
+
+    Raises:
+        ValueError: it is none of them; `what` names what they are.
+    """
+    if text not in words:
+        raise ValueError(f"{text!r} is no {what}: write {', '.join(words[:-1])} or {words[-1]}")
+    return text
+
+
+def parse_power(text: str) -> int:
+    """GFLOPS of a number of P such as 2, 0.5 or 12.25; 1 P are 10^6 GFLOPS.
+
+    Raises:
+        ValueError: it is no such number, or out of range.
+    """
+    if _CORES.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no number of P: write 2 or 0.5")
+    gflops = Decimal(text) * _GFLOPS_PER_P
+    if not 1 <= gflops <= _LARGEST_GFLOPS:
+        raise ValueError(f"{text!r} is out of range: 0.000001 to 1000000 P")
+    return int(gflops.to_integral_value(ROUND_CEILING))
 
 
 def parse_pair(text: str, what: str) -> tuple[str, str]:
@@ -184,6 +226,7 @@ def missing(amount: int, resource: str) -> str:
         "memory_mib": lambda: f"{size(amount)} memory",
         "disk_mib": lambda: f"{size(amount)} disk",
         "parts": lambda: f"{amount:,} part{'s' * (amount != 1)}",
+        "gflops": lambda: f"{power(amount)} P",
     }
     return words[resource]() if resource in words else f"{amount:,} {resource}"
 

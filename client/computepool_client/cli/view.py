@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from computepool_client import errors
-from computepool_client.cli import documents, flags, screen, units, view_rows
-from computepool_client.cli.connection import Connection
+from computepool_client.cli import documents, flags, repeating, screen, units, view_rows
+from computepool_client.cli.connection import Printing
+from computepool_client.cli.precision import Precision
+from computepool_client.cli.repeating import Repeat
 
 if TYPE_CHECKING:
     from computepool.v1 import inventory_pb2
-
-_PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 
 
 def register(app: typer.Typer) -> None:
@@ -19,50 +19,68 @@ def register(app: typer.Typer) -> None:
     flags.command(app, "view", "Look")(view)
 
 
-def _precision(text: str) -> str:
-    if text and text not in _PRECISIONS:
-        raise ValueError(f"{text!r} is no precision: write one of {', '.join(_PRECISIONS)}")
-    return text
+def _depth(text: str) -> view_rows.Depth:
+    return view_rows.Depth(units.parse_word(text, tuple(view_rows.Depth), "depth"))
 
 
 def view(
-    connection: Connection,
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            parser=flags.parser(_precision),
-            show_default="the broker's: fp16",
-            help="Precision that P counts: " + ", ".join(_PRECISIONS) + ".",
-        ),
-    ] = "",
+    connection: Printing,
+    repeat: Repeat,
+    precision: Precision = "",
     region: Annotated[str, typer.Option(metavar="NAME", help="Only this region.")] = "",
     center: Annotated[str, typer.Option(metavar="NAME", help="Only this center.")] = "",
     depth: Annotated[
         view_rows.Depth | None,
-        typer.Option(show_default="model up to 12 centers, else center", help="How far down."),
+        typer.Option(
+            metavar="LEVEL",
+            parser=flags.parser(_depth),
+            show_default="model up to 12 centers, else center",
+            help="How far down: region, center or model.",
+        ),
     ] = None,
 ) -> None:
     """Show what there is, who uses it and what is free: region over center over model.
 
     Amounts are devices (a center without devices: processor cores). free is
     what is left of the total after what is reserved, used by others (foreign)
-    and granted; in flight is the part of granted that no report has shown yet;
-    use is foreign and granted in percent of the total; P is peak computing
+    and granted; the part of it that is open can be had now: it is on nodes that
+    take new grants. in flight is the part of granted that no report has shown
+    yet; use is foreign and granted in percent of the total; P is peak computing
     power, 10^15 calculations a second; age is that of the oldest number.
     """
     with connection.client() as pool:
-        answer = view_rows.narrowed(pool.view(precision), region, center)
-    if (region or center) and not any(each.centers for each in answer.regions):
+
+        def look() -> "inventory_pb2.GetViewResponse":
+            return _part(pool.view(precision), region, center)
+
+        def print_(answer: "inventory_pb2.GetViewResponse") -> None:
+            if connection.as_json:
+                documents.dump(documents.document(answer), line=repeat.watch)
+            elif connection.names_only:
+                for name in view_rows.center_names(answer):
+                    screen.say_name(name)
+            else:
+                show(answer, depth, wide=connection.wide)
+
+        repeating.run(connection, repeat, look, print_)
+
+
+def _part(
+    answer: "inventory_pb2.GetViewResponse", region: str, center: str
+) -> "inventory_pb2.GetViewResponse":
+    part = view_rows.narrowed(answer, region, center)
+    if (region or center) and not any(each.centers for each in part.regions):
         what = f"center {center!r}" if center else f"region {region!r}"
         raise errors.NotFoundError(f"the pool knows no {what}", "NOT_FOUND")
-    if connection.as_json:
-        documents.dump(documents.document(answer))
-    else:
-        show(answer, depth)
+    return part
 
 
-def show(answer: "inventory_pb2.GetViewResponse", depth: view_rows.Depth | None = None) -> None:
+def show(
+    answer: "inventory_pb2.GetViewResponse",
+    depth: view_rows.Depth | None = None,
+    *,
+    wide: bool = False,
+) -> None:
     """Prints the tree, and the state of the pool under it."""
     if not answer.regions:
         screen.say("No agent has reported yet: there are no centers to show.")
@@ -70,7 +88,7 @@ def show(answer: "inventory_pb2.GetViewResponse", depth: view_rows.Depth | None 
         from computepool_client.cli import tree  # noqa: PLC0415 - tables are slow to import
 
         rows = view_rows.rows(answer, depth or view_rows.default_depth(answer))
-        tree.show(rows, screen.stdout())
+        tree.show(rows, screen.stdout(), wide=wide)
         _say_power(rows[-1].power, answer.precision)
     _say_state(answer)
 
@@ -97,20 +115,24 @@ def _say_state(answer: "inventory_pb2.GetViewResponse") -> None:
             "WARMING UP: not all known agents are back; what cannot be placed yet is told to wait.",
             "yellow",
         )
+    _say_silent(answer)
+    if answer.mass_silence:
+        screen.say(
+            "MASS SILENCE: more than half of the centers fell silent together;"
+            " none of them is taken for lost.",
+            "bold red",
+        )
+
+
+def _say_silent(answer: "inventory_pb2.GetViewResponse") -> None:
     centers = [center for region in answer.regions for center in region.centers]
     agents = sum(center.agents for center in centers)
     silent = agents - sum(center.agents_active for center in centers)
     if silent:
         screen.say(
             f"{silent:,} of {agents:,} agents not active: what is free on their nodes is not"
-            " granted until they report.",
+            " open, and is not granted until they report.",
             "yellow",
-        )
-    if answer.mass_silence:
-        screen.say(
-            "MASS SILENCE: more than half of the centers fell silent together;"
-            " none of them is taken for lost.",
-            "bold red",
         )
 
 

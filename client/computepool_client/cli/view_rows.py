@@ -34,6 +34,7 @@ class Sums:
     in_flight: int = 0
     releasing: int = 0
     free: int = 0
+    schedulable: int = 0
     overcommit: int = 0
 
     @classmethod
@@ -47,6 +48,7 @@ class Sums:
             amounts.in_flight,
             amounts.releasing,
             amounts.free,
+            amounts.schedulable,
             amounts.overcommit,
         )
 
@@ -59,6 +61,7 @@ class Sums:
             self.in_flight + other.in_flight,
             self.releasing + other.releasing,
             self.free + other.free,
+            self.schedulable + other.schedulable,
             self.overcommit + other.overcommit,
         )
 
@@ -108,7 +111,7 @@ def rows(view: "inventory_pb2.GetViewResponse", depth: Depth) -> list[Row]:
     """All lines in the order of the tree, the whole last."""
     found: list[Row] = []
     for region in view.regions:
-        centers = [_center(each) for each in region.centers]
+        centers = [center_row(each) for each in region.centers]
         found.append(_region(region, centers))
         if depth is Depth.REGION:
             continue
@@ -123,6 +126,11 @@ def rows(view: "inventory_pb2.GetViewResponse", depth: Depth) -> list[Row]:
     return [*found, Row(-1, "all", whole, _power(tops), _oldest(tops), cores=cores)]
 
 
+def center_names(view: "inventory_pb2.GetViewResponse") -> list[str]:
+    """The centers in the order of the tree."""
+    return [center.center for region in view.regions for center in region.centers]
+
+
 def narrowed(
     view: "inventory_pb2.GetViewResponse", region: str, center: str
 ) -> "inventory_pb2.GetViewResponse":
@@ -135,6 +143,24 @@ def narrowed(
         if region in ("", each.region) and (centers or not center):
             kept.regions.add(region=each.region, role=each.role, centers=centers)
     return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What an operator should see, and the names of the centers that it is about."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+def notes(found: Iterable[Row]) -> list[Note]:
+    """The notes of all centers; one that several have is told once."""
+    names: dict[str, list[str]] = {}
+    for row in found:
+        if row.level > 0:
+            for text in row.notes:
+                names.setdefault(text, []).append(row.name)
+    return [Note(text, tuple(each)) for text, each in names.items()]
 
 
 def use(sums: Sums) -> tuple[int, int]:
@@ -157,7 +183,8 @@ def _region(region: "inventory_pb2.RegionView", centers: list[Row]) -> Row:
     )
 
 
-def _center(center: "inventory_pb2.CenterView") -> Row:
+def center_row(center: "inventory_pb2.CenterView") -> Row:
+    """A center's line: devices of all its models, or cores where it has none."""
     models = [_model(each) for each in center.models]
     return Row(
         1,
@@ -179,7 +206,9 @@ def _notes(center: "inventory_pb2.CenterView") -> tuple[str, ...]:
     notes = []
     if center.cordoned:
         notes.append("cordoned")
-    if center.agents_active < center.agents:
+    if not center.agents_active and center.agents:
+        notes.append("silent: no agent active")
+    elif center.agents_active < center.agents:
         notes.append(f"{center.agents_active} of {center.agents} agents active")
     elif center.nodes_schedulable < center.nodes and not center.cordoned:
         closed = center.nodes - center.nodes_schedulable

@@ -25,7 +25,7 @@ def test_view_shows_the_tree_in_devices_and_p(services: ScriptedServices, capsys
     services.script("GetView", make_view(make_center("tj-1", model), allocations=3))
     assert main(["view"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    a100 = ["1,200", "-", "1,000", "150", "2", "-", "50", "-", "374.4", "95.8"]
+    a100 = ["1,200", "-", "1,000", "150", "2", "-", "50", "50", "-", "374.4", "95.8"]
     assert ["A100", *a100] in lines
     assert ["tj-1", *a100, "4s"] in lines
     assert ["tianjin", "(support)", *a100, "4s"] in lines
