@@ -22,7 +22,8 @@ from computepool_broker.rpc.answers import Answers
 from computepool_broker.rpc.bulk import BulkCalls
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.inventory import InventoryServicer
-from computepool_broker.rpc.server import BrokerServer
+from computepool_broker.rpc.lists import Lists
+from computepool_broker.rpc.server import BrokerServer, bare_server
 from computepool_broker.rpc.stream import StreamParts
 from computepool_broker.rpc.to_wire import SpecWriter
 from computepool_broker.services.agents import AgentService
@@ -35,6 +36,7 @@ from computepool_broker.services.explanations import Explanations
 from computepool_broker.services.grants import Grants
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.lists import ListService
 from computepool_broker.services.pool import Pool
 from computepool_broker.services.waits import Waits
 from computepool_broker.store.embedded import EmbeddedStore
@@ -94,16 +96,20 @@ class Broker:
         explanations, waits = Explanations(pool), Waits(pool)
         grants = Grants(pool, ids, explanations)
         answers = Answers(pool, writer, lambda: self._store.durable)
+        inventory = InventoryService(pool)
+        lists = Lists(pool, ListService(pool), inventory, answers)
         self._chores = Chores(pool, auditor, monotonic_ms)
         self._server = BrokerServer(
+            bare_server(pool.tally, log_calls=config.log_level == "debug"),
             AgentServicer(agents, pool, reader, writer),
             AllocationServicer(
                 AllocationService(pool, grants, waits),
                 explanations,
                 BulkCalls(BulkService(pool, grants, waits), reader, answers),
                 StreamParts(pool, grants, waits, reader, answers),
+                lists,
             ),
-            InventoryServicer(InventoryService(pool), agents, auditor, pool),
+            InventoryServicer(inventory, agents, auditor, pool, lists),
         )
 
     async def run(self) -> int:
@@ -165,9 +171,9 @@ class Broker:
 
     async def _follow_health(self) -> None:
         while self.pool.warming_up:
-            await self._server.set_serving(serving=False)
+            self._server.set_serving(serving=False)
             await asyncio.sleep(self._config.tick_ms / 1000)
-        await self._server.set_serving(serving=True)
+        self._server.set_serving(serving=True)
 
     def _store_failed(self, error: BaseException) -> None:
         """Memory may show what never became durable: end, and start anew from the disk."""

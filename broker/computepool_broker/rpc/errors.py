@@ -1,13 +1,11 @@
-"""The one table from domain errors to gRPC status, and the one interceptor that applies it."""
+"""The one table from domain errors to gRPC status; rpc/interceptor.py applies it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import structlog
 from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -16,8 +14,7 @@ from computepool_broker.errors import InvalidArgumentError, NoRoomError, PoolErr
 from computepool_broker.rpc.to_wire import short_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    import grpc
     from google.protobuf.message import Message
 
 DOMAIN = "computepool"
@@ -39,10 +36,14 @@ CODES = {
     "REPORT_OUT_OF_ORDER": code_pb2.FAILED_PRECONDITION,
     "PROTOCOL_UNSUPPORTED": code_pb2.FAILED_PRECONDITION,
     "AGENT_ALIVE": code_pb2.FAILED_PRECONDITION,
+    "RESUME_TOKEN_EXPIRED": code_pb2.FAILED_PRECONDITION,
+    "UNCORDONED": code_pb2.FAILED_PRECONDITION,
     "ETAG_MISMATCH": code_pb2.ABORTED,
 }
 MAX_MESSAGE = 500
-OUR_METHODS = "/computepool."
+CALL_ID = "x-request-id"
+"""Metadata in which a caller may name a call; logs and errors of the call repeat it."""
+MAX_CALL_ID = 128
 
 log = structlog.get_logger()
 
@@ -92,110 +93,21 @@ def call_error(error: BaseException) -> wire.CallError:
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
     """End the call with the status of an error. A bug is logged whole and told as INTERNAL."""
+    given = call_id(context)
     if not isinstance(error, PoolError):
-        log.error("internal_error", exc_info=error)
+        named = {"x_request_id": given} if given else {}
+        log.error("internal_error", exc_info=error, **named)
         error = PoolError("internal error; see the broker's log")
     status: Any = rpc_status.to_status(status_of(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    trailing = tuple(status.trailing_metadata)
+    if given:
+        trailing += ((CALL_ID, given),)
+    await context.abort(status.code, status.details, trailing)
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps what handlers raise; handlers know nothing of status codes."""
-
-    def __init__(self) -> None:
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-
-    async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """See grpc.aio.ServerInterceptor. Each method is wrapped once, not per call."""
-        method: str = handler_call_details.method
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return handler
-            # Reflection is not ours: its streams are as gRPC made them.
-            ours = method.startswith(OUR_METHODS)
-            wrapped = self._wrapped[method] = _wrap(handler) if ours else handler
-        return wrapped
-
-
-def _reader(handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[[bytes], Any]:
-    """Reads requests inside the handler: gRPC itself would call bad bytes UNKNOWN, untyped."""
-    parse = handler.request_deserializer
-
-    def read(data: bytes) -> object:
-        try:
-            return data if parse is None else parse(data)
-        except DecodeError as error:
-            raise InvalidArgumentError("request", "is no message of this call") from error
-
-    return read
-
-
-def _wrap(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    read = _reader(handler)
-    if handler.unary_unary is not None:
-        inner: Any = handler.unary_unary
-
-        async def unary(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> object:
-            try:
-                return await inner(read(request), context)
-            except Exception as error:
-                if isinstance(error, grpc.aio.AbortError):
-                    raise
-                await abort(context, error)
-                return None
-
-        return grpc.unary_unary_rpc_method_handler(
-            unary,
-            None,
-            handler.response_serializer,
-        )
-    if handler.unary_stream is not None:
-        source: Any = handler.unary_stream
-
-        async def stream(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            try:
-                async for message in source(read(request), context):
-                    yield message
-            except Exception as error:
-                if isinstance(error, grpc.aio.AbortError):
-                    raise
-                await abort(context, error)
-
-        return grpc.unary_stream_rpc_method_handler(
-            stream, None, _writer(handler.response_serializer)
-        )
-    return _wrap_two_way(handler)
-
-
-def _wrap_two_way(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    """A stream both ways reads and parses by itself: an error can be one message's alone."""
-    talk: Any = handler.stream_stream
-
-    async def stream(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        try:
-            await talk(requests, context)
-        except Exception as error:
-            if isinstance(error, grpc.aio.AbortError):
-                raise
-            await abort(context, error)
-
-    return grpc.stream_stream_rpc_method_handler(stream, None, _writer(handler.response_serializer))
-
-
-def _writer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
-    """Lets bytes through: what is told to many is serialised once."""
-    if serialize is None:
-        return None
-
-    def write(message: Any) -> bytes:
-        return message if isinstance(message, bytes) else serialize(message)
-
-    return write
+def call_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The caller's own id for a call: printable ASCII, at most 128; empty if none, or no such."""
+    for key, value in context.invocation_metadata() or ():
+        if key == CALL_ID and isinstance(value, str) and len(value) <= MAX_CALL_ID:
+            return value if value.isascii() and value.isprintable() else ""
+    return ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from computepool.v1 import (
@@ -17,7 +17,9 @@ from computepool.v1 import (
     inventory_pb2,
     inventory_pb2_grpc,
 )
-from computepool_broker.rpc.errors import ErrorInterceptor
+from computepool_broker.rpc import health
+from computepool_broker.rpc.interceptor import CallInterceptor
+from computepool_broker.services.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +54,10 @@ SERVICES = (
 )
 
 
-def bare_server() -> grpc.aio.Server:
+def bare_server(tally: Tally | None = None, *, log_calls: bool = False) -> grpc.aio.Server:
     """A server with our options and interceptors and no services (benchmarks measure on it)."""
-    return grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+    interceptor = CallInterceptor(tally or Tally(), log_calls=log_calls)
+    return grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
 
 
 def _why_not(host: str, port: int) -> str:
@@ -74,15 +77,19 @@ class BrokerServer:
     """The server with all services. Health says NOT_SERVING while the broker warms up."""
 
     def __init__(
-        self, agents: AgentServicer, allocations: AllocationServicer, inventory: InventoryServicer
+        self,
+        server: grpc.aio.Server,
+        agents: AgentServicer,
+        allocations: AllocationServicer,
+        inventory: InventoryServicer,
     ) -> None:
-        self._server = bare_server()
-        self._health = health.aio.HealthServicer()
+        self._server = server
+        self._health = health.Health(SERVICES)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, self._server)
         allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocations, self._server)
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICES, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
@@ -102,18 +109,11 @@ class BrokerServer:
         await self._server.start()
         return bound
 
-    async def set_serving(self, *, serving: bool) -> None:
-        """What health says of the pool as a whole (""), and of allocations."""
-        status: Any = (
-            health_pb2.HealthCheckResponse.SERVING
-            if serving
-            else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
-        await self._health.set("", status)
-        for name in SERVICES:
-            await self._health.set(name, status)
+    def set_serving(self, *, serving: bool) -> None:
+        """What health says, of the broker as a whole ("") and of each service."""
+        self._health.set_serving(serving=serving)
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, let the running ones end within `grace_s` seconds."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.close()
         await self._server.stop(grace_s)

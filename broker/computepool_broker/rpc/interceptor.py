@@ -1,0 +1,197 @@
+"""What happens around every call: errors become statuses, calls are counted, and can be logged.
+
+Nothing here is done per call that can be done per method: the path of a call that succeeds costs
+two readings of a clock and three additions. Only a call that fails, or is logged, has its
+metadata looked at.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from google.rpc import code_pb2
+from structlog.contextvars import bind_contextvars
+
+from computepool_broker.errors import InvalidArgumentError, PoolError
+from computepool_broker.rpc.errors import CODES, abort, call_id
+from computepool_broker.services.tally import Calls, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+NOT_OURS: Final = "/grpc.reflection."
+"""As gRPC made it: it writes to its streams in its own way."""
+OK, CANCELLED, INTERNAL = "OK", "CANCELLED", "INTERNAL"
+
+log = structlog.get_logger()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Maps what handlers raise, which know nothing of status codes; counts calls."""
+
+    def __init__(self, tally: Tally, *, log_calls: bool) -> None:
+        """Wire it.
+
+        Args:
+            tally: Where to count.
+            log_calls: Whether each call is logged, at debug level, and the caller's id for it
+                stands in every line that the call leads to in its own task.
+        """
+        self._tally = tally
+        self._log_calls = log_calls
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """See grpc.aio.ServerInterceptor. Each method is wrapped once, not per call."""
+        method: str = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or method.startswith(NOT_OURS):
+                return handler
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        streams = handler.unary_unary is None
+        calls = self._tally.calls[method] = Calls(streams=streams)
+        around = _Around(method, calls, self._tally, log_calls=self._log_calls)
+        if not streams:
+            return _unary(handler, around)
+        return _stream(handler, around) if handler.unary_stream else _two_way(handler, around)
+
+
+class _Around:
+    """What is done around each call of a method."""
+
+    def __init__(self, method: str, calls: Calls, tally: Tally, *, log_calls: bool) -> None:
+        self._method = method
+        self._calls = calls
+        self._errors = tally.errors
+        self._log_calls = log_calls
+
+    def began(self, context: Context) -> float:
+        """Count a call as open; gives the time, in seconds."""
+        self._calls.open += 1
+        if self._log_calls:
+            given = call_id(context)
+            if given:
+                bind_contextvars(x_request_id=given)  # each call is a task of its own
+        return perf_counter()
+
+    def ended(self, code: str, began: float) -> None:
+        """Count and, when asked for, log a call."""
+        took = perf_counter() - began
+        self._calls.end(code, took)
+        if self._log_calls:
+            log.debug("call", method=self._method, code=code, took_ms=round(took * 1000, 3))
+
+    def failed(self, error: BaseException, context: Context) -> str:
+        """Count an error by its reason; gives the name of the status code."""
+        if isinstance(error, grpc.aio.AbortError):
+            code: Any = context.code()
+            return str(getattr(code, "name", None) or code_pb2.Code.Name(int(code)))
+        reason = error.reason if isinstance(error, PoolError) else INTERNAL
+        self._errors.add(reason)
+        return str(code_pb2.Code.Name(CODES.get(reason, code_pb2.INTERNAL)))
+
+
+def _reader(handler: Handler) -> Callable[[bytes], Any]:
+    """Reads requests inside the handler: gRPC itself would call bad bytes UNKNOWN, untyped."""
+    parse = handler.request_deserializer
+
+    def read(data: bytes) -> object:
+        try:
+            return data if parse is None else parse(data)
+        except DecodeError as error:
+            raise InvalidArgumentError("request", "is no message of this call") from error
+
+    return read
+
+
+def _unary(handler: Handler, around: _Around) -> Handler:
+    read = _reader(handler)
+    inner: Any = handler.unary_unary
+
+    async def unary(request: bytes, context: Context) -> object:
+        began, code = around.began(context), CANCELLED
+        try:
+            answer = await inner(read(request), context)
+            code = OK
+        except Exception as error:
+            code = around.failed(error, context)
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            await abort(context, error)
+            return None
+        else:
+            return answer
+        finally:
+            around.ended(code, began)
+
+    return grpc.unary_unary_rpc_method_handler(unary, None, handler.response_serializer)
+
+
+def _stream(handler: Handler, around: _Around) -> Handler:
+    read = _reader(handler)
+    source: Any = handler.unary_stream
+
+    async def stream(request: bytes, context: Context) -> Any:
+        began, code = around.began(context), CANCELLED
+        try:
+            async for message in source(read(request), context):
+                yield message
+            code = OK
+        except Exception as error:
+            code = around.failed(error, context)
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            await abort(context, error)
+        finally:
+            around.ended(code, began)
+
+    return grpc.unary_stream_rpc_method_handler(stream, None, _writer(handler.response_serializer))
+
+
+def _two_way(handler: Handler, around: _Around) -> Handler:
+    """A stream both ways reads and parses by itself: an error can be one message's alone."""
+    talk: Any = handler.stream_stream
+
+    async def stream(requests: object, context: Context) -> None:
+        began, code = around.began(context), CANCELLED
+        try:
+            await talk(requests, context)
+            code = OK
+        except grpc.aio.InternalError:
+            log.debug("client_gone")  # a read or a write failed: there is nobody to tell
+        except Exception as error:
+            code = around.failed(error, context)
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            await abort(context, error)
+        finally:
+            around.ended(code, began)
+
+    return grpc.stream_stream_rpc_method_handler(stream, None, _writer(handler.response_serializer))
+
+
+def _writer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """Lets bytes through: what is told to many is serialised once."""
+    if serialize is None:
+        return None
+
+    def write(message: Any) -> bytes:
+        return message if isinstance(message, bytes) else serialize(message)
+
+    return write

@@ -1,0 +1,1 @@
+"""The broker's figures for Prometheus: what there is, how it is read, where it is served."""
