@@ -22,6 +22,7 @@ from computepool_client.cli import (
     version,
     view,
 )
+from computepool_client.cli.top import command as top
 from computepool_client.cli.up import command as up
 
 _EPILOG = (
@@ -40,7 +41,19 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (up, view, centers, nodes, agents, audit, version, allocate, allocations, cordon):
+    for group in (
+        up,
+        view,
+        top,
+        centers,
+        nodes,
+        agents,
+        audit,
+        version,
+        allocate,
+        allocations,
+        cordon,
+    ):
         group.register(app)
     return app
 

@@ -1,0 +1,1 @@
+"""`computepool top`: the pool on a live screen. `command` is its only face."""

@@ -1,0 +1,84 @@
+"""Styled text as plain values, so that what a screen says can be tested as text. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from rich.cells import cell_len
+
+
+class Style(StrEnum):
+    """What a text is, not which colour it has."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    DIM = "dim"
+    GOOD = "good"
+    WARN = "warn"
+    ALARM = "alarm"
+    OURS = "ours"
+    OTHERS = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A text of one style."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Line: TypeAlias = tuple[Piece, ...]
+NOTHING: Final = Piece("-", Style.DIM)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under headings; `keys` name the rows.
+
+    Attributes:
+        numbers: for each column, whether it is set to the right.
+    """
+
+    headings: tuple[str, ...]
+    numbers: tuple[bool, ...]
+    keys: tuple[str, ...]
+    rows: tuple[Line, ...]
+
+
+def plain(line: Line) -> str:
+    """The text of a line alone."""
+    return "".join(piece.text for piece in line)
+
+
+def dimmed(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """The same in grey: no longer known to be true."""
+    return tuple(tuple(replace(piece, style=Style.DIM) for piece in line) for line in lines)
+
+
+def spread(parts: Sequence[Line], width: int, gap: str = "   ") -> tuple[Line, ...]:
+    """Parts beside each other, in as many lines as they need at a width."""
+    lines: list[list[Piece]] = [[]]
+    used = 0
+    for part in parts:
+        length = cell_len(plain(part))
+        if lines[-1] and used + len(gap) + length > width:
+            lines.append([])
+            used = 0
+        if lines[-1]:
+            lines[-1].append(Piece(gap))
+            used += len(gap)
+        lines[-1] += part
+        used += length
+    return tuple(tuple(line) for line in lines if line)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """A text filled up to a width in cells, or cut to it with an ellipsis."""
+    if cell_len(text) > width:
+        while cell_len(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    fill = " " * (width - cell_len(text))
+    return fill + text if right else text + fill
