@@ -44,6 +44,10 @@ class Deadlines:
         at = self._at.get(key)
         return 0 if at is None else max(0, at - now_ms)
 
+    def at_ms(self, key: str) -> int:
+        """The deadline itself; 0 without one."""
+        return self._at.get(key, 0)
+
     def due(self, now_ms: int, most: int) -> list[str]:
         """Ids whose deadline has passed, at most `most`; they stay until dropped or moved."""
         out: list[str] = []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import grpc
 
     from computepool_broker.rpc.bulk import BulkCalls
+    from computepool_broker.rpc.lists import Lists
     from computepool_broker.services.allocations import AllocationService
     from computepool_broker.services.explanations import Explanations
 
@@ -32,11 +33,13 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         explanations: Explanations,
         bulk: BulkCalls,
         streams: StreamParts,
+        lists: Lists,
     ) -> None:
         self._service = service
         self._explanations = explanations
         self._bulk = bulk
         self._streams = streams
+        self._lists = lists
         self._pool = streams.pool
         self._specs = streams.specs
         self._answers = streams.answers
@@ -106,22 +109,7 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         self, request: wire.ListAllocationsRequest, _: Context
     ) -> wire.ListAllocationsResponse:
         """See the contract."""
-        size, after = from_wire.read_page(request.page_size, request.page_token)
-        tenant = from_wire.read_tenant("tenant", request.tenant) if request.tenant else ""
-        rows, more = await self._service.page(after, size, tenant, ended=request.include_ended)
-        out = wire.ListAllocationsResponse()
-        left = to_wire.PAGE_BYTES
-        for allocation in rows:
-            row = wire.Allocation()
-            self._answers.fill(row, allocation)
-            left -= row.ByteSize()
-            if left < 0 and out.allocations:
-                more = True
-                break
-            out.allocations.append(row)
-        if more:
-            out.next_page_token = out.allocations[-1].id
-        return out
+        return await self._lists.allocations(request)
 
     async def RenewAllocation(
         self, request: wire.RenewAllocationRequest, _: Context

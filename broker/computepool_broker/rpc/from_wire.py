@@ -161,11 +161,3 @@ def all_ids(values: list[str]) -> bool:
         and joined.isalnum()
         and max(map(len, values)) < MAX_NAME
     )
-
-
-def read_page(size: int, token: str) -> tuple[int, str]:
-    """Page size, and the name after which the page begins."""
-    limits.ranged("page_size", size, 0, MAX_PAGE)
-    if token:
-        limits.matched("page_token", token, limits.NAME)
-    return size or DEFAULT_PAGE, token

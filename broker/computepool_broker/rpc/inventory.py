@@ -11,11 +11,11 @@ from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.model.accelerators import DEFAULT_PRECISION, catalogue
 from computepool_broker.rpc import from_wire, limits, to_wire
 from computepool_broker.rpc.centers import centers_of
-from computepool_broker.rpc.rows import agent_row, node_row
 
 if TYPE_CHECKING:
     import grpc
 
+    from computepool_broker.rpc.lists import Lists
     from computepool_broker.services.agents import AgentService
     from computepool_broker.services.audit import Auditor
     from computepool_broker.services.inventory import InventoryService
@@ -25,20 +25,24 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_FINDINGS = 1_000
-WHOLE = 1_000
-MAX_SUM = 2**63 - 1
 
 
 class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     """Validates, calls the service, answers."""
 
     def __init__(
-        self, service: InventoryService, agents: AgentService, auditor: Auditor, pool: Pool
+        self,
+        service: InventoryService,
+        agents: AgentService,
+        auditor: Auditor,
+        pool: Pool,
+        lists: Lists,
     ) -> None:
         self._service = service
         self._agents = agents
         self._auditor = auditor
         self._pool = pool
+        self._lists = lists
 
     async def GetView(self, request: wire.GetViewRequest, _: Context) -> wire.GetViewResponse:
         """See the contract."""
@@ -69,21 +73,19 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
 
     async def ListNodes(self, request: wire.ListNodesRequest, _: Context) -> wire.ListNodesResponse:
         """See the contract."""
-        size, after = from_wire.read_page(request.page_size, request.page_token)
-        center = from_wire.read_id("center", request.center) if request.center else ""
-        rows, more = await self._service.nodes(
-            after, size, center, lambda book: node_row(self._pool, book)
-        )
-        fitting = to_wire.fitting(rows)
-        more = more or len(fitting) < len(rows)
-        return wire.ListNodesResponse(
-            nodes=fitting, next_page_token=fitting[-1].name if more else ""
-        )
+        return await self._lists.nodes(request)
 
-    async def ListAgents(self, _: wire.ListAgentsRequest, __: Context) -> wire.ListAgentsResponse:
+    async def ListCenters(
+        self, request: wire.ListCentersRequest, _: Context
+    ) -> wire.ListCentersResponse:
         """See the contract."""
-        rows = await self._service.agents(lambda book: agent_row(self._pool, book))
-        return wire.ListAgentsResponse(agents=to_wire.fitting(rows))
+        return await self._lists.centers(request)
+
+    async def ListAgents(
+        self, request: wire.ListAgentsRequest, _: Context
+    ) -> wire.ListAgentsResponse:
+        """See the contract."""
+        return await self._lists.agents(request)
 
     async def ForgetAgent(
         self, request: wire.ForgetAgentRequest, _: Context

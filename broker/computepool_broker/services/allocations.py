@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from computepool_broker.model.records import Allocation, AllocationState
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from computepool_broker.ledger.transaction import Outcome, Transaction
+    from computepool_broker.model.records import Allocation
     from computepool_broker.services.grants import Create, Granted, Grants
     from computepool_broker.services.pool import Pool
     from computepool_broker.services.waits import Waiter, Waits
@@ -54,26 +53,6 @@ class AllocationService:
             NotFoundError: There is none, or it ended more than an hour ago.
         """
         return await self._pool.committer.submit(lambda _: self._grants.find(allocation_id))
-
-    async def page(
-        self, after: str, size: int, tenant: str, *, ended: bool
-    ) -> tuple[list[Allocation], bool]:
-        """Allocations with an id above `after`, by id; and whether more follow."""
-
-        def job(_: Stage) -> tuple[list[Allocation], bool]:
-            rows: list[Allocation] = []
-            state = self._pool.state
-            for key in state.allocation_ids.after(after):
-                a = state.allocations.get(key)
-                if a is None or (tenant and a.tenant != tenant):
-                    continue
-                if ended or a.state is not AllocationState.ENDED:
-                    if len(rows) == size:
-                        return rows, True
-                    rows.append(a)
-            return rows, False
-
-        return await self._pool.committer.submit(job)
 
     async def renew(self, allocation_id: str, etag: str, ttl_s: int) -> Allocation:
         """Start the TTL anew, with another length unless `ttl_s` is 0.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import structlog
@@ -23,9 +22,7 @@ from computepool_broker.services.view import CenterSums, sums_by_center
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
-    from computepool_broker.model.book import NodeBook
     from computepool_broker.services.pool import Pool
 
     Stage = Callable[[Transaction], Outcome]
@@ -50,47 +47,11 @@ class InventoryService:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._names: list[str] = []
-        self._names_at = -1
 
     async def view(self, show: Callable[[dict[str, CenterSums]], T]) -> T:
         """Sums over the whole pool, by center, as `show` shows them."""
         pool = self._pool
         return await pool.committer.submit(lambda _: show(sums_by_center(pool.columns, pool.state)))
-
-    async def nodes(
-        self, after: str, size: int, center: str, show: Callable[[NodeBook], T]
-    ) -> tuple[list[T], bool]:
-        """Nodes with a name above `after`, by name, as shown; and whether more follow."""
-
-        def job(_: Stage) -> tuple[list[T], bool]:
-            rows: list[T] = []
-            nodes, names = self._pool.state.nodes, self._sorted_names()
-            for at in range(bisect_right(names, after), len(names)):
-                book = nodes[names[at]]
-                if not center or book.record.center == center:
-                    if len(rows) == size:
-                        return rows, True
-                    rows.append(show(book))
-            return rows, False
-
-        return await self._pool.committer.submit(job)
-
-    def _sorted_names(self) -> list[str]:
-        """Names of all nodes, sorted anew only when some have come or gone."""
-        layout = self._pool.columns.layout
-        if layout != self._names_at:
-            self._names, self._names_at = sorted(self._pool.state.nodes), layout
-        return self._names
-
-    async def agents(self, show: Callable[[AgentBook], T]) -> list[T]:
-        """All agents by name, as shown."""
-
-        def job(_: Stage) -> list[T]:
-            agents = self._pool.state.agents
-            return [show(agents[name]) for name in sorted(agents)]
-
-        return await self._pool.committer.submit(job)
 
     async def forget(self, agent: str) -> Forgotten:
         """Strike off an agent that will never return.
