@@ -7,7 +7,9 @@ nothing else runs on the event loop meanwhile, and between slices the calls go o
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from enum import IntEnum
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -61,6 +63,7 @@ class Auditor:
 
     async def run(self) -> Audited:
         """One audit."""
+        began = perf_counter()
         findings: list[Finding] = []
         leases = 0
         for slice_ in self._slices():
@@ -71,6 +74,8 @@ class Auditor:
         for finding in serious[:20]:
             log.error("audit_finding", **finding._asdict() | {"kind": finding.kind.name})
         self._pool.audit_findings = len(findings)
+        kinds = Counter(finding.kind.name for finding in findings)
+        self._pool.tally.audited(kinds, self._pool.wall_ms(), perf_counter() - began)
         return Audited(findings, len(self._pool.state.nodes), leases)
 
     def _slices(self) -> Iterator[list[Finding]]:

@@ -6,6 +6,7 @@ many go into one job, and who waits for what. Used by single calls, batches and 
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from computepool_broker.errors import (
@@ -193,7 +194,9 @@ class Grants:
     def _plan(self, call: Create, digest: bytes) -> tuple[Allocation, Sequence[Place]]:
         pool = self._pool
         spec = call.spec
+        began = perf_counter()
         places, placeable = pool.planner.plan(spec)
+        pool.tally.plan_s.add(perf_counter() - began)
         if not places:
             raise self._refused(spec, placeable)
         wall_ms = pool.wall_ms()
@@ -236,11 +239,13 @@ class Grants:
         pool = self._pool
         pool.refusals += 1
         if pool.warming_up:
+            pool.tally.refusals.add("WARMING_UP")
             return WarmingUpError(
                 f"{len(pool.expected_agents)} agents have yet to report since the broker's start",
                 retry_after_ms=1000,
             )
         refusal = self._explanations.refusal(spec, placeable)
+        pool.tally.refusals.add(refusal.centers[0].reason if refusal.centers else "NO_CENTER")
         # Without a center the first agents have yet to come.
         soon = not refusal.centers or any(c.reason not in HARD for c in refusal.centers)
         return NoRoomError(refusal, retry_after_ms=RETRY_SOON_MS if soon else RETRY_LATE_MS)

@@ -15,7 +15,7 @@ import numpy as np
 from computepool_broker.model.records import EndReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from computepool_broker.ledger.state import Touched
 
@@ -198,6 +198,11 @@ class Tally:
         self.watch_lag_s = Samples()
         self.audits = 0
         self.audit: AuditTally | None = None
+
+    def audited(self, findings: Mapping[str, int], wall_ms: int, took_s: float) -> None:
+        """Take in an audit that has ended; `wall_ms` is the time of day."""
+        self.audits += 1
+        self.audit = AuditTally(dict(findings), wall_ms / 1000, took_s)
 
     def durable(self, touched: Touched, wall_ms: int) -> None:
         """Count the steps that have become durable; `wall_ms` is the time of day."""
