@@ -17,7 +17,7 @@ from computepool_broker.ledger.transaction import (
 )
 from computepool_broker.model.amounts import MAX_AMOUNT, MAX_HELD
 from computepool_broker.model.records import PartState
-from computepool_broker.placement.planner import Place
+from computepool_broker.placement.places import Place
 from support.builders import (
     make_allocation,
     make_node,

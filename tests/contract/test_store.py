@@ -19,7 +19,7 @@ from computepool_broker.ledger.transaction import (
     Transaction,
 )
 from computepool_broker.model.records import AgentState, PartState
-from computepool_broker.placement.planner import Place
+from computepool_broker.placement.places import Place
 from support.builders import (
     make_agent,
     make_node,

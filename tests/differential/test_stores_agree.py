@@ -44,7 +44,7 @@ from computepool_broker.model.records import (
     EndReason,
     PartState,
 )
-from computepool_broker.placement.planner import Place
+from computepool_broker.placement.places import Place
 from support.builders import make_agent, make_held_record
 from support.ledger_scene import draft
 from support.redis_server import running_redis

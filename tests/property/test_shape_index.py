@@ -20,7 +20,7 @@ from computepool_broker.placement import columns as columns_module
 from computepool_broker.placement import score, shape_index
 from computepool_broker.placement.columns import Columns
 from computepool_broker.placement.filters import compile_shape
-from computepool_broker.placement.planner import place_on
+from computepool_broker.placement.places import place_on
 from computepool_broker.placement.shape_index import ShapeIndex
 from support.builders import GIB, make_columns, make_node, make_resources, make_spec, make_state
 

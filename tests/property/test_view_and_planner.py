@@ -22,7 +22,8 @@ from computepool_broker.placement import columns as columns_module
 from computepool_broker.placement import score, shape_index
 from computepool_broker.placement.columns import Columns
 from computepool_broker.placement.filters import compile_shape
-from computepool_broker.placement.planner import Planner, place_on
+from computepool_broker.placement.places import place_on
+from computepool_broker.placement.planner import Planner
 from computepool_broker.placement.shape_index import ShapeIndex
 from support.builders import commit, make_node, make_resources, make_spec, make_state
 

@@ -22,7 +22,7 @@ from computepool_broker.model.records import (
     EndReason,
     PartState,
 )
-from computepool_broker.placement.planner import Place
+from computepool_broker.placement.places import Place
 from support.builders import (
     make_agent,
     make_allocation,

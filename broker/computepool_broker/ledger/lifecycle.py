@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from computepool_broker.ledger.state import LedgerState
-    from computepool_broker.placement.planner import Place
+    from computepool_broker.placement.places import Place
 
 MAX_PLACEMENTS = 3
 """A part that is refused is placed anew so often, then its allocation has failed (semantics,

@@ -68,6 +68,8 @@ class Columns:
         self.classes: dict[DeviceClass, int] = {}
         self.devices = DeviceTable()
         self.live = np.zeros(capacity, dtype=np.bool_)
+        # Live, and still in its agent's reports.
+        self.there = np.zeros(capacity, dtype=np.bool_)
         self.ok = np.zeros(capacity, dtype=np.bool_)
         self.center = np.zeros(capacity, dtype=np.int32)
         self.labels = np.zeros(capacity, dtype=np.int32)
@@ -78,10 +80,13 @@ class Columns:
         self.free = np.zeros((3, capacity), dtype=np.int64)
         self.free_cpu, self.free_memory, self.free_disk = self.free
         self.free_milli = np.zeros(capacity, dtype=np.int32)
-        self.has_class = np.zeros((4, capacity), dtype=np.bool_)
+        # Devices of a class that a node has, free or not.
+        self.class_count = np.zeros((4, capacity), dtype=np.int16)
         self.free_whole = np.zeros((4, capacity), dtype=np.int16)
         self.best_share = np.zeros((4, capacity), dtype=np.int16)
         self.extras: dict[str, NDArray[np.int64]] = {}
+        # Of an extra: total - reserved, as `total - reserved` is of the fixed three.
+        self.extras_empty: dict[str, NDArray[np.int64]] = {}
         self._rank = np.zeros(capacity, dtype=np.int64)
         self._rank_stale = True
         self._spare: list[int] = []
@@ -138,16 +143,16 @@ class Columns:
         self._unsettled.pop(row, None)
         self.books[row] = None
         self.records[row] = None
-        self.live[row] = self.ok[row] = False
+        self.live[row] = self.ok[row] = self.there[row] = False
         for array in (self.total, self.reserved, self.foreign, self.free):
             array[:, row] = 0
         self.free_milli[row] = 0
-        self.has_class[:, row] = False
+        self.class_count[:, row] = 0
         self.free_whole[:, row] = self.best_share[:, row] = 0
         self.devices.drop(row)
         self.device_keys[row] = ()
         self.row_class_ids[row] = ()
-        for column in self.extras.values():
+        for column in (*self.extras.values(), *self.extras_empty.values()):
             column[row] = 0
         self._spare.append(row)
         self._rank_stale = True
@@ -209,7 +214,9 @@ class Columns:
             if isinstance(value, np.ndarray) and name != "_log":
                 setattr(self, name, _grown(value, columns))
         self.free_cpu, self.free_memory, self.free_disk = self.free
-        self.extras = {k: np.asarray(_grown(v, columns)) for k, v in self.extras.items()}
+        for table in (self.extras, self.extras_empty):
+            for key, column in table.items():
+                table[key] = np.asarray(_grown(column, columns))
 
     def _write_record(self, row: int, book: NodeBook) -> None:
         record = book.record
@@ -217,27 +224,40 @@ class Columns:
         self.center[row] = self._center_id(record)
         self.labels[row] = self._intern(self.label_sets, record.labels)
         gone = record.gone
+        self.there[row] = not gone
         for table, amounts in (
             (self.total, record.total),
             (self.reserved, record.reserved),
             (self.foreign, record.foreign),
         ):
             table[:, row] = (0, 0, 0) if gone else amounts[:3]
-        for name, _ in record.total.extras:
-            if name not in self.extras:
-                self.extras[name] = np.zeros(len(self.live), dtype=np.int64)
-                self.layout += 1
+        if record.total.extras or self.extras_empty:
+            self._write_extras(row, record)
         ids = tuple(self._class_id(d.model, d.memory_mib) for d in record.devices)
-        self.has_class[:, row] = False
+        self.class_count[:, row] = 0
         self.free_whole[:, row] = 0
         self.best_share[:, row] = 0
         self.device_keys[row] = tuple(DEVICE_PREFIX + d.id for d in record.devices)
         self.device_classes[row] = ids
         self.row_class_ids[row] = tuple(dict.fromkeys(ids))
         for class_id in self.row_class_ids[row]:
-            self.has_class[class_id, row] = True
+            self.class_count[class_id, row] = 0 if gone else ids.count(class_id)
         self.free_milli[row] = 0
         self.devices.place(row, record, ids)
+
+    def _write_extras(self, row: int, record: NodeRecord) -> None:
+        for column in self.extras_empty.values():
+            column[row] = 0
+        for name, amount in record.total.extras:
+            if name not in self.extras:
+                self.extras[name] = np.zeros(len(self.live), dtype=np.int64)
+                self.extras_empty[name] = np.zeros(len(self.live), dtype=np.int64)
+                self.layout += 1
+            if not record.gone:
+                self.extras_empty[name][row] = amount
+        for name, amount in record.reserved.extras:
+            if name in self.extras_empty and not record.gone:
+                self.extras_empty[name][row] -= amount
 
     def _write_devices(self, row: int, capacity: dict[str, int], used: dict[str, int]) -> None:
         whole = dict.fromkeys(self.row_class_ids[row], 0)
@@ -266,8 +286,8 @@ class Columns:
         """Forget centers, labels, kinds of devices and extras that no node has any more."""
         for table in (self.centers, self.center_regions, self.label_sets, self.classes):
             table.clear()
-        self.extras = {}
-        self.has_class[:] = False
+        self.extras, self.extras_empty = {}, {}
+        self.class_count[:] = 0
         self.free_whole[:] = self.best_share[:] = 0
         for row, book in enumerate(self.books):
             if book is not None:
@@ -302,8 +322,8 @@ class Columns:
         if found is None:
             found = self.classes[model, memory_mib] = len(self.classes)
             self.layout += 1
-            if found >= len(self.has_class):
-                for name in ("has_class", "free_whole", "best_share"):
+            if found >= len(self.class_count):
+                for name in ("class_count", "free_whole", "best_share"):
                     array = getattr(self, name)
                     setattr(self, name, np.concatenate((array, np.zeros_like(array))))
         return found

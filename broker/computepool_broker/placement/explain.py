@@ -14,7 +14,7 @@ from computepool_broker.placement.filters import (
     compile_shape,
     passing,
 )
-from computepool_broker.placement.planner import place_on
+from computepool_broker.placement.places import place_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -107,8 +107,14 @@ def center_reason(shape: Shape, center: str, region: str) -> str | None:
     return None
 
 
-def compile_shape(columns: Columns, shape: Shape) -> CompiledShape:
-    """Resolve names to ids and list the filters that can refuse this shape."""
+def compile_shape(columns: Columns, shape: Shape, model: str = "") -> CompiledShape:
+    """Resolve names to ids and list the filters that can refuse this shape.
+
+    Args:
+        columns: The view.
+        shape: What was asked for.
+        model: Devices of exactly this model only, when given.
+    """
     part = shape.part
     center_ok = np.array(
         [
@@ -122,7 +128,11 @@ def compile_shape(columns: Columns, shape: Shape) -> CompiledShape:
     class_ids: tuple[int, ...] = ()
     need_milli = part.devices * WHOLE_DEVICE or part.device_milli
     if need_milli:
-        class_ids = tuple(i for (m, size), i in columns.classes.items() if accepts(part, m, size))
+        class_ids = tuple(
+            i
+            for (m, size), i in columns.classes.items()
+            if accepts(part, m, size) and model in ("", m)
+        )
     filters: list[Filter] = []
     if shape.regions or shape.centers:
         filters.append(Filter("CENTER", "", 1, lambda r: center_ok[columns.center[r]]))
@@ -159,7 +169,8 @@ def _device_filters(columns: Columns, part: PartSpec, ids: tuple[int, ...]) -> l
 
     if not part.devices and not part.device_milli:
         return []
-    model = Filter("MODEL", "", 1, best("has_class"))
+    count = best("class_count")
+    model = Filter("MODEL", "", 1, lambda rows: count(rows) > 0)
     if part.devices:
         return [model, Filter("DEVICES", "devices", part.devices, best("free_whole"))]
     return [model, Filter("DEVICE_SHARE", "device_milli", part.device_milli, best("best_share"))]
@@ -190,6 +201,22 @@ def _extra_column(
         return np.zeros_like(columns.free_cpu[rows]) if column is None else column[rows]
 
     return available
+
+
+def eligible(columns: Columns, compiled: CompiledShape) -> NDArray[np.bool_]:
+    """Rows that regions, centers, labels and models allow, whether there is room or not."""
+    rows = slice(0, columns.size)
+    mask: NDArray[np.bool_] = (
+        columns.there[rows]
+        & compiled.center_ok[columns.center[rows]]
+        & compiled.labels_ok[columns.labels[rows]]
+    )
+    if compiled.need_milli:
+        has = np.zeros(columns.size, dtype=np.bool_)
+        for class_id in compiled.class_ids:
+            has |= columns.class_count[class_id, rows] > 0
+        mask &= has
+    return mask
 
 
 def passing(compiled: CompiledShape, rows: slice | NDArray[np.int32]) -> NDArray[np.bool_]:

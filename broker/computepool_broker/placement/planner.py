@@ -1,43 +1,40 @@
 """From a request and the view to places, or to the reason why not. Pure.
 
-A part goes to the best node (score.py); there whole devices come from the class with the fewest
-that suffice, a share from the fullest device that takes it. Parts of a gang are equal and the
-score only grows as a node fills, so filling node after node in the order of their keys is the
-same as placing part after part.
+A part goes to the best node (score.py). Parts of a gang are equal and the score only grows as a
+node fills, so filling node after node in the order of their keys is the same as placing part
+after part. Parts that shall lie evenly are filled level by level (spread.py); power is turned into
+devices first (power.py).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from computepool_broker.model.amounts import WHOLE_DEVICE, Amounts, add, shortfall
-from computepool_broker.placement import score
+from computepool_broker.model.amounts import add, devices_of
+from computepool_broker.model.records import PartState
+from computepool_broker.placement import power, room, score, spread
 from computepool_broker.placement.filters import CompiledShape, compile_shape
+from computepool_broker.placement.places import place_on
 from computepool_broker.placement.shape_index import ShapeIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-    from computepool_broker.model.book import NodeBook
+    from numpy.typing import NDArray
+
     from computepool_broker.model.records import Allocation
-    from computepool_broker.model.request import Shape, Spec
+    from computepool_broker.model.request import Shape, Spec, Spread
     from computepool_broker.placement.columns import Columns
+    from computepool_broker.placement.places import Place
+    from computepool_broker.placement.spread import Domains
 
 MAX_SHAPES = 2048
 """Indexes kept; the one used longest ago goes first."""
 MAX_HELD = 200_000
 """Rows held by all indexes together, about 200 bytes each."""
-
-
-class Place(NamedTuple):
-    """Where one part goes."""
-
-    node: str
-    model: str
-    amounts: Amounts
 
 
 class Planner:
@@ -51,19 +48,67 @@ class Planner:
         """Places for all parts.
 
         Returns:
-            The places, empty unless all parts have one; and how many parts could be placed.
+            The places, empty unless all parts have one (with power: unless it is all there); and
+            how many parts could be placed.
         """
-        shape, count = spec.shape, spec.parts
-        if count == 1:
-            place = self._plan_one(shape)
+        if spec.power is not None:
+            places = power.plan(self.columns, spec)
+            return places, len(places)
+        if spec.parts == 1:
+            place = self._plan_one(spec.shape)
             return ([place], 1) if place is not None else ([], 0)
-        places = self._plan_gang(shape, count)
-        return (places, count) if len(places) == count else ([], len(places))
+        if spec.spread is not None:
+            return self._plan_spread(spec, spec.spread)
+        places = self._plan_gang(spec.shape, spec.parts)
+        return (places, spec.parts) if len(places) == spec.parts else ([], len(places))
 
     def place_again(self, allocation: Allocation, position: int) -> Place | None:
-        """Another place for one part, which its agent has refused; None when there is none."""
-        del position
-        return self._plan_one(allocation.spec.shape)
+        """Another place for one part, which its agent has refused; None when there is none.
+
+        It keeps what was asked for: with a spread the parts lie as evenly as before or better,
+        with power the part keeps its model and number of devices.
+        """
+        spec, part = allocation.spec, allocation.parts[position]
+        shape, model = spec.shape, ""
+        if spec.power is not None:
+            shape = power.part_shape(shape, len(devices_of(part.amounts)))
+            model = part.model
+        compiled, packed = self.judged(shape, model)
+        if spec.spread is not None and spec.parts > 1:
+            found = spread.domains(self.columns, compiled, spec.spread.over)
+            others, former = self._domains_of(found, allocation, position)
+            allowed = spread.allowed_again(found, others, former, spec.spread)
+            packed = np.where(allowed[found.of_row], packed, 0)
+        for row in best_first(packed):
+            places = self._on_row(compiled, row, 1)
+            if places:
+                return places[0]
+        return None
+
+    def fits(self, spec: Spec) -> str:
+        """The center of its first part if the request would be granted now, or an empty text.
+
+        As `plan`, by the same arithmetic, but no places are written out and no index is kept:
+        for looking at many requests once.
+        """
+        if spec.power is not None:
+            places = power.plan(self.columns, spec)
+            return self._center_of(places[0].node) if places else ""
+        compiled, packed = self.judged(spec.shape)
+        best = int(packed.argmax()) if len(packed) else 0
+        if not len(packed) or not packed[best]:
+            return ""
+        if spec.parts > 1 and self._most(compiled, spec) < spec.parts:
+            return ""
+        record = self.columns.records[best]
+        return record.center if record is not None else ""
+
+    def judged(self, shape: Shape, model: str = "") -> tuple[CompiledShape, NDArray[np.int64]]:
+        """A shape compiled, and the key of every row."""
+        columns = self.columns
+        columns.rank  # noqa: B018 - settles `layout` before compiling
+        compiled = compile_shape(columns, shape, model)
+        return compiled, score.keys(columns, compiled, slice(0, columns.size))
 
     def _plan_one(self, shape: Shape) -> Place | None:
         index = self._index(shape)
@@ -79,27 +124,79 @@ class Planner:
             index.reject(row)
 
     def _plan_gang(self, shape: Shape, count: int) -> list[Place]:
-        columns = self.columns
-        columns.rank  # noqa: B018 - settles `layout` before compiling
-        compiled = compile_shape(columns, shape)
-        packed = score.keys(columns, compiled, slice(0, columns.size))
+        compiled, packed = self.judged(shape)
         rows = np.flatnonzero(packed)
         if len(rows) > count:
             # Every row that passes takes at least one part.
             rows = rows[np.argpartition(packed[rows], len(rows) - count)[len(rows) - count :]]
         places: list[Place] = []
         for row in rows[np.argsort(packed[rows])[::-1]].tolist():
-            book = columns.books[row]
-            if book is None:
-                continue
-            used = dict(book.used)
-            while len(places) < count:
-                place = place_on(columns, compiled, book, used)
-                if place is None:
-                    break
-                add(used, place.amounts)
-                places.append(place)
+            places += self._on_row(compiled, row, count - len(places))
+            if len(places) == count:
+                break
         return places
+
+    def _plan_spread(self, spec: Spec, wanted: Spread) -> tuple[list[Place], int]:
+        compiled, packed = self.judged(spec.shape)
+        found = spread.domains(self.columns, compiled, wanted.over)
+        fit = np.minimum(room.parts_by_row(self.columns, compiled), spec.parts)
+        most = found.room(fit)
+        best = found.best(packed)
+        left = spread.fill(most, found.counts, best, spec.parts, wanted.max_skew)
+        if left is None:
+            return [], spread.most_parts(most, found.counts, wanted.max_skew)
+        places: list[Place] = []
+        for row in best_first(np.where(left[found.of_row] > 0, packed, 0)):
+            domain = found.of_row.item(row)
+            here = self._on_row(compiled, row, left.item(domain))
+            left[domain] -= len(here)
+            places += here
+        return (places, spec.parts) if len(places) == spec.parts else ([], len(places))
+
+    def _most(self, compiled: CompiledShape, spec: Spec) -> int:
+        fit = np.minimum(room.parts_by_row(self.columns, compiled), spec.parts)
+        if spec.spread is None:
+            return int(fit.sum())
+        found = spread.domains(self.columns, compiled, spec.spread.over)
+        return spread.most_parts(found.room(fit), found.counts, spec.spread.max_skew)
+
+    def _on_row(self, compiled: CompiledShape, row: int, most: int) -> list[Place]:
+        """Places of as many parts as the node takes, at most so many."""
+        book = self.columns.books[row]
+        if book is None:
+            return []
+        used = dict(book.used)
+        places: list[Place] = []
+        while len(places) < most:
+            place = place_on(self.columns, compiled, book, used)
+            if place is None:
+                break
+            add(used, place.amounts)
+            places.append(place)
+        return places
+
+    def _domains_of(
+        self, found: Domains, allocation: Allocation, position: int
+    ) -> tuple[list[int], int]:
+        """Domains of an allocation's other parts, and of the one; -1 when it does not count."""
+        nodes = {part.node for part in allocation.parts}
+        rows = {
+            book.record.name: book.row
+            for book in self.columns.books
+            if book is not None and book.record.name in nodes
+        }
+        others = [
+            found.of_row.item(rows[part.node])
+            for at, part in enumerate(allocation.parts)
+            if at != position and part.state is not PartState.GONE and part.node in rows
+        ]
+        row = rows.get(allocation.parts[position].node, -1)
+        former = found.of_row.item(row) if row >= 0 else -1
+        return others, former if former >= 0 and found.counts[former] else -1
+
+    def _center_of(self, node: str) -> str:
+        records = (record for record in self.columns.records if record is not None)
+        return next((record.center for record in records if record.name == node), "")
 
     def _index(self, shape: Shape) -> ShapeIndex:
         index = self._indexes.get(shape)
@@ -113,44 +210,8 @@ class Planner:
         return index
 
 
-def place_on(
-    columns: Columns, compiled: CompiledShape, book: NodeBook, used: Mapping[str, int]
-) -> Place | None:
-    """One part's amounts and devices on a node with `used` taken, or None when it does not fit."""
-    amounts, model = compiled.base, ""
-    if compiled.need_milli:
-        found = _pick_devices(columns, compiled, book, used)
-        if found is None:
-            return None
-        keys, model = found
-        milli = compiled.shape.part.device_milli or WHOLE_DEVICE
-        amounts = amounts + tuple((key, milli) for key in keys)
-    if shortfall(amounts, book.capacity, used) is not None:
-        return None
-    return Place(book.record.name, model, amounts)
-
-
-def _pick_devices(
-    columns: Columns, compiled: CompiledShape, book: NodeBook, used: Mapping[str, int]
-) -> tuple[list[str], str] | None:
-    part = compiled.shape.part
-    keys, classes = columns.device_keys[book.row], columns.device_classes[book.row]
-    capacity = book.capacity
-    if part.device_milli:
-        best: tuple[int, int] | None = None
-        for at, key in enumerate(keys):
-            left = capacity.get(key, 0) - used.get(key, 0)
-            fits = left >= part.device_milli and classes[at] in compiled.class_ids
-            if fits and (best is None or left < best[0]):
-                best = (left, at)
-        return None if best is None else ([keys[best[1]]], book.record.devices[best[1]].model)
-    free: dict[int, list[int]] = {}
-    for at, key in enumerate(keys):
-        whole = capacity.get(key, 0) - used.get(key, 0) == WHOLE_DEVICE
-        if whole and classes[at] in compiled.class_ids:
-            free.setdefault(classes[at], []).append(at)
-    enough = [(len(ats), ats) for ats in free.values() if len(ats) >= part.devices]
-    if not enough:
-        return None
-    _, ats = min(enough)
-    return [keys[at] for at in ats[: part.devices]], book.record.devices[ats[0]].model
+def best_first(packed: NDArray[np.int64]) -> Iterable[int]:
+    """Rows that fit, the one with the greatest key first."""
+    rows = np.flatnonzero(packed)
+    ordered: list[int] = rows[np.argsort(packed[rows])[::-1]].tolist()
+    return ordered

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from computepool_broker.model.records import Allocation, Part
     from computepool_broker.model.refusal import Refusal
     from computepool_broker.model.request import Spec
-    from computepool_broker.placement.planner import Place
+    from computepool_broker.placement.places import Place
     from computepool_broker.services.messages import Mark
 
 DETAIL_CENTERS = 8

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from computepool_broker.ledger.transaction import Outcome, Transaction
     from computepool_broker.model.refusal import Refusal
     from computepool_broker.model.request import Spec
-    from computepool_broker.placement.planner import Place
+    from computepool_broker.placement.places import Place
     from computepool_broker.services.pool import Pool
 
     Stage = Callable[[Transaction], Outcome]

@@ -17,7 +17,7 @@ from computepool_broker.model.records import (
     Part,
     PartState,
 )
-from computepool_broker.placement.planner import Place
+from computepool_broker.placement.places import Place
 from support.builders import apply, make_allocation, make_node, make_part, make_spec, make_state
 
 if TYPE_CHECKING:
