@@ -43,6 +43,8 @@ from computepool_broker.store.embedded import EmbeddedStore
 
 if TYPE_CHECKING:
     from computepool_broker.store.base import Store
+    from computepool_broker.telemetry.endpoint import Endpoint
+    from computepool_broker.telemetry.figures import Snapshot
 
 log = structlog.get_logger()
 
@@ -99,6 +101,7 @@ class Broker:
         inventory = InventoryService(pool)
         lists = Lists(pool, ListService(pool), inventory, answers)
         self._chores = Chores(pool, auditor, monotonic_ms)
+        self._metrics = make_metrics(pool, config)
         self._server = BrokerServer(
             bare_server(pool.tally, log_calls=config.log_level == "debug"),
             AgentServicer(agents, pool, reader, writer),
@@ -138,6 +141,7 @@ class Broker:
 
     async def _serve(self) -> None:
         host, port = split_address(self._config.listen)
+        metrics = await self._serve_metrics()
         bound = await self._server.start(host, port)
         chores = asyncio.create_task(self._chores.run(), name="chores")
         health = asyncio.create_task(self._follow_health(), name="health")
@@ -152,6 +156,7 @@ class Broker:
             revision=state.revision,
             allocations=state.live,
             agents_expected=len(self.pool.expected_agents),
+            metrics=metrics or None,
         )
         if self._config.ready_file:
             write_atomically(Path(self._config.ready_file), f"{host}:{bound}\n")
@@ -168,6 +173,18 @@ class Broker:
             self.pool.closing.set()
             self._agents.hang_up()
             await self._server.stop(0 if self._failed else self._config.stop_grace_s)
+            if self._metrics is not None:
+                await self._metrics.stop()
+
+    async def _serve_metrics(self) -> str:
+        """Serve figures where that was asked for; gives the address."""
+        if self._metrics is None:
+            return ""
+        host, port = split_address(self._config.metrics_listen)
+        address = f"{host}:{await self._metrics.start(host, port)}"
+        if self._config.metrics_ready_file:
+            write_atomically(Path(self._config.metrics_ready_file), f"{address}\n")
+        return address
 
     async def _follow_health(self) -> None:
         while self.pool.warming_up:
@@ -181,6 +198,20 @@ class Broker:
             self._failed = True
             log.error("store_failed", error=str(error))
         self._stop.set()
+
+
+def make_metrics(pool: Pool, config: Config) -> Endpoint[Snapshot] | None:
+    """What serves the broker's figures; None when that was not asked for."""
+    if not config.metrics_listen:
+        return None
+    # Optional weight: the client library takes a while to import.
+    from computepool_broker.telemetry.endpoint import Endpoint  # noqa: PLC0415 - see above
+    from computepool_broker.telemetry.families import About  # noqa: PLC0415 - see above
+    from computepool_broker.telemetry.figures import Figures  # noqa: PLC0415 - see above
+    from computepool_broker.telemetry.render import Renderer  # noqa: PLC0415 - see above
+
+    about = About(__version__, config.store.partition(":")[0])
+    return Endpoint(Figures(pool).take, Renderer(about).page)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -40,6 +40,10 @@ class Config:
     )
     insecure: bool = _knob(False, "listen on other addresses than loopback, without TLS")  # noqa: FBT003
     ready_file: str = _knob("", "write host:port into this file when serving")
+    metrics_listen: str = _knob(
+        "", "host:port of GET /metrics for Prometheus; port 0 picks a free one (default: off)"
+    )
+    metrics_ready_file: str = _knob("", "write host:port into this file when metrics are served")
     log_level: str = _knob("info", "debug, info, warning or error")
     log_format: str = _knob("json", "json or console")
     report_interval_s: float = _knob(
@@ -87,19 +91,32 @@ class Config:
             raise ConfigError("log_level: must be debug, info, warning or error")
         if self.log_format not in ("json", "console"):
             raise ConfigError("log_format: must be json or console")
+        self._check_addresses()
+
+    def _check_addresses(self) -> None:
         host, _ = split_address(self.listen)
         if not self.insecure and not is_loopback(host):
             raise ConfigError(
                 f"listen: {host} is not loopback; this version has no TLS, so others could read "
                 "and change everything. Say --insecure if that is what you want"
             )
+        if self.metrics_listen:
+            host, _ = split_address(self.metrics_listen, "metrics_listen")
+            if not self.insecure and not is_loopback(host):
+                raise ConfigError(
+                    f"metrics_listen: {host} is not loopback, and others could read there what the "
+                    "pool has and does. Say --insecure if that is what you want"
+                )
+        elif self.metrics_ready_file:
+            raise ConfigError("metrics_ready_file: means nothing without metrics_listen")
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """host:port apart; raises ConfigError."""
+def split_address(address: str, knob: str = "listen") -> tuple[str, int]:
+    """host:port apart; raises ConfigError naming the setting."""
     host, sep, port = address.rpartition(":")
-    if not sep or not host or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - ports
-        raise ConfigError(f"listen: {address!r} is not host:port")
+    digits = port.isascii() and port.isdigit() and len(port) <= 5  # noqa: PLR2004 - 65535
+    if not sep or not host or not digits or int(port) > 65_535:  # noqa: PLR2004 - ports
+        raise ConfigError(f"{knob}: {address!r} is not host:port")
     return host, int(port)
 
 

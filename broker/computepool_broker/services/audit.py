@@ -74,7 +74,8 @@ class Auditor:
         for finding in serious[:20]:
             log.error("audit_finding", **finding._asdict() | {"kind": finding.kind.name})
         self._pool.audit_findings = len(findings)
-        kinds = Counter(finding.kind.name for finding in findings)
+        found = Counter(finding.kind for finding in findings)
+        kinds = {kind.name: found[kind] for kind in FindingKind}
         self._pool.tally.audited(kinds, self._pool.wall_ms(), perf_counter() - began)
         return Audited(findings, len(self._pool.state.nodes), leases)
 

@@ -16,6 +16,7 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 COUNTER: Final = "counter"
 GAUGE: Final = "gauge"
 HISTOGRAM: Final = "histogram"
+INFO: Final = "info"
+_ENDINGS: Final = {COUNTER: "_total", INFO: "_info"}
 CENTER: Final = ("region", "center")
 KIND_TEXT: Final = (
     "kind is total, reserved, foreign, granted, free, schedulable (free where grants may go), "
@@ -33,7 +36,7 @@ KIND_TEXT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. A counter's samples end in `_total`, which its name here lacks."""
+    """One metric. Samples of a counter end in `_total`, which its name here lacks."""
 
     kind: str
     name: str
@@ -43,7 +46,7 @@ class Metric:
     @property
     def shown(self) -> str:
         """The name as a query says it; of a histogram, what its series begin with."""
-        return f"{self.name}_total" if self.kind == COUNTER else self.name
+        return self.name + _ENDINGS.get(self.kind, "")
 
     def counter(self) -> CounterMetricFamily:
         """An empty family of it."""
@@ -56,6 +59,10 @@ class Metric:
     def histogram(self) -> HistogramMetricFamily:
         """See counter."""
         return HistogramMetricFamily(self.name, self.text, labels=self.labels)
+
+    def info(self) -> InfoMetricFamily:
+        """See counter."""
+        return InfoMetricFamily(self.name, self.text, labels=self.labels)
 
     def family(self) -> Family:
         """An empty family of its kind."""
@@ -202,7 +209,7 @@ MASS_SILENCE = Metric(
     GAUGE, "computepool_mass_silence",
     "1 while most centers are silent and LOST is frozen for it, else 0.",
 )  # fmt: skip
-BUILD = Metric(GAUGE, "computepool_build_info", "Always 1; what runs here.", ("version", "store"))
+BUILD = Metric(INFO, "computepool_build", "Always 1; what runs here.", ("version", "store"))
 
 METRICS: Final = (
     CALLS, CALL_SECONDS, OPEN_CALLS, ERRORS,
