@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from computepool_broker.ledger.reconcile import HeldState
 from computepool_broker.model.records import AllocationState
 from computepool_broker.rpc.agent import AgentServicer
+from computepool_broker.rpc.answers import Answers
 from computepool_broker.rpc.from_wire import SpecReader
+from computepool_broker.rpc.lists import Lists
 from computepool_broker.rpc.to_wire import SpecWriter
 from computepool_broker.services.agents import AgentService
 from computepool_broker.services.allocations import AllocationService
@@ -21,6 +23,7 @@ from computepool_broker.services.explanations import Explanations
 from computepool_broker.services.grants import Create, Grants
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.lists import ListService
 from computepool_broker.services.messages import Mark, Open, Report
 from computepool_broker.services.pool import Pool
 from computepool_broker.services.waits import Waits
@@ -64,6 +67,8 @@ class BrokerKit:
         self.allocations = AllocationService(self.pool, self.grants, waits)
         self.bulk = BulkService(self.pool, self.grants, waits)
         self.inventory = InventoryService(self.pool)
+        answers = Answers(self.pool, SpecWriter(), lambda: True)
+        self.lists = Lists(self.pool, ListService(self.pool), self.inventory, answers)
         self.auditor = Auditor(self.pool)
         self.chores = Chores(self.pool, self.auditor, lambda: self.monotonic_ms)
         self.wire = AgentServicer(self.agents, self.pool, SpecReader(), SpecWriter())
@@ -119,8 +124,14 @@ class BrokerKit:
         agent: str = "a1",
         session: int = 1,
         applied: int | None = None,
+        base: int = 0,
+        nodes_gone: Iterable[str] = (),
+        leases_gone: Iterable[str] = (),
     ) -> Answer:
-        """Deliver a whole report; without `nodes` they are unchanged, without `applied` all is."""
+        """Deliver a report; without `nodes` they are unchanged, without `applied` all is.
+
+        With `base` it is the difference to the report of that number, else whole.
+        """
         sequence = self._sequences[agent] = self._sequences.get(agent, 0) + 1
         return await self.agents.sync(
             Report(
@@ -132,7 +143,12 @@ class BrokerKit:
                 self.pool.state.revision if applied is None else applied,
                 list(held),
                 list(nodes or ()),
-                nodes is None,
+                nodes is None and not base,
+                0,
+                bool(base),
+                base,
+                list(nodes_gone),
+                list(leases_gone),
             )
         )
 

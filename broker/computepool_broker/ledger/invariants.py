@@ -27,7 +27,7 @@ from computepool_broker.model.records import MOVING_STATES, AllocationState, Par
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.ledger.state import AgentBook, LedgerState
     from computepool_broker.model.book import NodeBook
     from computepool_broker.placement.columns import Columns
 
@@ -50,6 +50,7 @@ def check_agent(state: LedgerState, name: str) -> Iterator[tuple[str, str]]:
             continue
         add(sums[part.node], part.amounts)
         counts[part.node] += 1
+    yield from _check_gone(state, agent)
     for node, want in sums.items():
         book = state.nodes.get(node)
         if book is None:
@@ -64,6 +65,15 @@ def check_agent(state: LedgerState, name: str) -> Iterator[tuple[str, str]]:
         for key, held in want.items():
             if key.startswith(DEVICE_PREFIX) and held > WHOLE_DEVICE:
                 yield node, f"{key} is granted {held}/1000"
+
+
+def _check_gone(state: LedgerState, agent: AgentBook) -> Iterator[tuple[str, str]]:
+    for name in agent.nodes:
+        book = state.nodes.get(name)
+        if book is not None and book.record.gone != (name in agent.gone):
+            yield name, "gone, and not listed so, or the other way round"
+    for name in agent.gone - agent.nodes:
+        yield name, "listed as gone, and not the agent's"
 
 
 def check_allocation(state: LedgerState, allocation_id: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from computepool_broker.model.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from computepool_broker.ledger.state import AgentBook, LedgerState
     from computepool_broker.model.amounts import Amounts
@@ -89,39 +89,58 @@ class Command(NamedTuple):
     reason: str = ""
 
 
-def commands(state: LedgerState, agent: AgentBook, held: Mapping[str, Held]) -> list[Command]:
-    """The difference between what the ledger wants on an agent's nodes and what it holds."""
-    out = []
-    for lease_id, ref in agent.leases.items():
-        allocation, part = state.part(ref)
-        has = held.get(lease_id)
-        if part.state is PartState.RELEASING:
-            if has is None or has.state is not HeldState.RELEASING:
-                # Also when it holds nothing: only a report after this answer proves that.
-                out.append(Command(lease_id, Action.REVOKE, None, allocation.end_reason.name))
-        elif has is None:
-            out.append(Command(lease_id, Action.ADMIT, (allocation, part)))
-        elif has.state is HeldState.ADMITTED and allocation.state is AllocationState.ACTIVE:
-            out.append(Command(lease_id, Action.START))
-    out += [
-        Command(lease_id, Action.REVOKE, None, "UNKNOWN_LEASE")
-        for lease_id, has in held.items()
-        if lease_id not in agent.leases and has.state is not HeldState.RELEASING
-    ]
-    return out
+def command(
+    state: LedgerState, agent: AgentBook, lease_id: str, has: Held | None
+) -> Command | None:
+    """What to do about one lease; `has` is how the agent holds it, if it does."""
+    ref = agent.leases.get(lease_id)
+    if ref is None:
+        if has is None or has.state is HeldState.RELEASING:
+            return None
+        return Command(lease_id, Action.REVOKE, None, "UNKNOWN_LEASE")
+    allocation, part = state.part(ref)
+    if part.state is PartState.RELEASING:
+        # Also when it holds nothing: only a report after this answer proves that.
+        if has is None or has.state is not HeldState.RELEASING:
+            return Command(lease_id, Action.REVOKE, None, allocation.end_reason.name)
+    elif has is None:
+        return Command(lease_id, Action.ADMIT, (allocation, part))
+    elif has.state is HeldState.ADMITTED and allocation.state is AllocationState.ACTIVE:
+        return Command(lease_id, Action.START)
+    return None
+
+
+def commands(
+    state: LedgerState, agent: AgentBook, held: Mapping[str, Held], among: Iterable[str]
+) -> list[Command]:
+    """The difference between what the ledger wants on an agent's nodes and what it holds.
+
+    Args:
+        state: The tables.
+        agent: Whose nodes.
+        held: What it holds.
+        among: Leases to look at; all others must be as they should be.
+    """
+    found = (command(state, agent, lease_id, held.get(lease_id)) for lease_id in among)
+    return [line for line in found if line is not None]
 
 
 def torn_down(
-    state: LedgerState, agent: AgentBook, held: Mapping[str, Held], applied_revision: int
+    state: LedgerState,
+    agent: AgentBook,
+    held: Container[str],
+    applied_revision: int,
+    among: Iterable[str],
 ) -> dict[str, list[int]]:
-    """Parts whose teardown a complete report confirms: allocation id to positions.
+    """Parts, of those looked at, whose teardown is confirmed: allocation id to positions.
 
     Absence counts only if the agent has applied the revision that ended the lease: an older
     report may have been made before the lease reached it.
     """
     out: dict[str, list[int]] = {}
-    for lease_id, ref in agent.leases.items():
-        if lease_id in held:
+    for lease_id in among:
+        ref = agent.leases.get(lease_id)
+        if ref is None or lease_id in held:
             continue
         part = state.allocations[ref.allocation_id].parts[ref.position]
         if part.state is PartState.RELEASING and part.revision <= applied_revision:
@@ -129,22 +148,24 @@ def torn_down(
     return out
 
 
-def node_changes(
-    state: LedgerState, agent: AgentBook, reports: Iterable[NodeRecord]
-) -> tuple[PutNode, ...]:
-    """What a complete report of nodes changes: new, different and vanished ones."""
+def node_changes(state: LedgerState, reports: Iterable[NodeRecord]) -> tuple[PutNode, ...]:
+    """What reports of nodes change: new and different ones."""
     out = []
-    seen = set()
     for record in reports:
-        seen.add(record.name)
         book = state.nodes.get(record.name)
         if book is None:
             out.append(PutNode(record.name, record))
-            continue
-        kept = _with_ghosts(record, book.record, book.used)
-        if kept != book.record:
-            out.append(PutNode(record.name, kept))
-    for name in sorted(agent.nodes - seen):
+        elif book.record is not record:
+            kept = _with_ghosts(record, book.record, book.used)
+            if kept != book.record:
+                out.append(PutNode(record.name, kept))
+    return tuple(out)
+
+
+def vanished(state: LedgerState, names: Iterable[str]) -> tuple[PutNode, ...]:
+    """What it changes that nodes are no longer there: those with leases stay, as gone."""
+    out = []
+    for name in names:
         book = state.nodes[name]
         if _empty(book):
             out.append(PutNode(name, None))
@@ -155,14 +176,7 @@ def node_changes(
 
 def emptied_nodes(state: LedgerState, agent: AgentBook) -> tuple[PutNode, ...]:
     """Nodes that had vanished and whose last lease is gone too: they leave the pool."""
-    return tuple(
-        PutNode(name, None)
-        for name in sorted(
-            name
-            for name in agent.nodes
-            if state.nodes[name].record.gone and _empty(state.nodes[name])
-        )
-    )
+    return tuple(PutNode(name, None) for name in sorted(agent.gone) if _empty(state.nodes[name]))
 
 
 def _empty(book: NodeBook) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from computepool.v1 import agent_pb2 as wire
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+FEATURES = ("delta",)
+"""See OpenSessionResponse.features."""
 MAX_BELLS = 20_000
 """Doorbell streams open at once; agents without one call at their interval."""
 
@@ -39,6 +42,7 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         self._service = service
         self._pool = pool
         self._specs = reader
+        self._nodes = from_agents.NodeReader(pool.state.nodes)
         self._writer = writer
         self._bells = 0
 
@@ -48,17 +52,23 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
         """See the contract."""
         mark, next_sync_ms = await self._service.open_session(from_agents.read_open(request))
         return wire.OpenSessionResponse(
-            mark=to_wire.mark(mark), next_sync_ms=next_sync_ms, broker_version=__version__
+            mark=to_wire.mark(mark),
+            next_sync_ms=next_sync_ms,
+            broker_version=__version__,
+            features=FEATURES,
         )
 
     async def Sync(self, request: wire.SyncRequest, _: Context) -> wire.SyncResponse:
         """See the contract."""
-        places = {}
         book = self._pool.state.agents.get(request.agent)
-        if book is not None:
-            places[request.agent] = book.record
-        report = from_agents.read_report(request, self._specs, places)
-        return self._answer(await self._service.sync(report))
+        record = None if book is None else book.record
+        reading = from_agents.read_report(request, self._specs, self._nodes, record)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as done:
+                return self._answer(await self._service.sync(done.value))
+            await asyncio.sleep(0)  # a large part: let others have a turn
 
     def _answer(self, answer: Answer) -> wire.SyncResponse:
         out = wire.SyncResponse(

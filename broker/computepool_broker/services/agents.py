@@ -1,4 +1,4 @@
-"""Sessions and reports of agents: the broker's half of the lease protocol."""
+"""Sessions of agents, their doorbells, and who may report (see intake for what a report does)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ from computepool_broker.errors import (
     ReportOutOfOrderError,
     SessionStaleError,
 )
-from computepool_broker.ledger import adoption, reconcile
 from computepool_broker.ledger.transaction import PutAgent, Transaction
 from computepool_broker.model.records import AgentRecord, AgentState
 from computepool_broker.services.continuity import Continuity
-from computepool_broker.services.messages import Answer, Mark, Open, Report
-from computepool_broker.services.pacing import least_gap_ms, next_sync_ms
-from computepool_broker.services.reports import Reports
-from computepool_broker.services.settle import Settler
-from computepool_broker.services.variety import check_variety
+from computepool_broker.services.intake import Intake, Surroundings
+from computepool_broker.services.messages import Mark
+from computepool_broker.services.pacing import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
-    from computepool_broker.services.pool import AgentLife, Pool
+    from computepool_broker.services.messages import Answer, Open, Report
+    from computepool_broker.services.pool import Pool
 
     Stage = Callable[[Transaction], Outcome]
 
@@ -49,8 +47,8 @@ class AgentService:
     def __init__(self, pool: Pool, jitter: Callable[[], float]) -> None:
         self._pool = pool
         self._jitter = jitter
-        self._reports = Reports()
-        self._settler = Settler(pool)
+        self._pacer = Pacer()
+        self._intake = Intake(pool, Surroundings(self._present, self.mark, jitter, self._pacer))
         self._continuity = Continuity(pool.state)
         self._hung_up = False
 
@@ -101,13 +99,8 @@ class AgentService:
             )
         )
         life = pool.life(record.name)
-        life.session, life.sequence = record.session, 0
-        life.heard_ms = pool.clock.now_ms
-        life.reconciled = False
-        life.answered_revision = 0
-        life.held = {}
-        life.strays = frozenset()
-        self._reports.forget(record.name)
+        life.begin(record.session, pool.clock.now_ms)
+        self._intake.forget(record.name)
         life.bell.set()
         log.info(
             "session_opened",
@@ -181,7 +174,7 @@ class AgentService:
         Raises:
             SessionStaleError: Not the present session, or no longer.
         """
-        book = self._present(agent, session)
+        self._present(agent, session)
         life = self._pool.life(agent)
         while True:
             await life.bell.wait()
@@ -190,8 +183,7 @@ class AgentService:
             self._present(agent, session)  # before the ring is taken: it may be another session's
             life.bell.clear()
             yield self._pool.state.revision
-            gap_ms = least_gap_ms(len(book.leases), len(self._pool.state.agents))
-            await asyncio.sleep(gap_ms / 1000)
+            await asyncio.sleep(max(life.gap_ms, self._pacer.gap_ms()) / 1000)
 
     def hang_up(self) -> None:
         """End all doorbells, now and from now on: nothing else would before the agents do."""
@@ -208,86 +200,20 @@ class AgentService:
             SessionStaleError: Not the present session.
             ReportOutOfOrderError: A part out of its turn, or a report that a later one overtook.
             NodeOwnedError: It reports another agent's node.
-            InvalidArgumentError: A node or a lease twice.
+            InvalidArgumentError: A node or a lease twice, too many, or gone without having been.
         """
         self._present(report.agent, report.session)
         life = self._pool.life(report.agent)
         before_ms, life.heard_ms = life.heard_ms, self._pool.clock.now_ms
+        life.calls += 1
+        call = life.calls
         try:
-            return await self._take(life, report)
+            return await self._intake.take(life, report)
         except (InvalidArgumentError, NodeOwnedError, ReportOutOfOrderError):
             # No contact: it would keep nodes open for grants that can never reach their agent.
-            life.heard_ms = before_ms
+            if life.calls == call:
+                life.heard_ms = before_ms
             raise
-
-    async def _take(self, life: AgentLife, report: Report) -> Answer:
-        if report.sequence < life.sequence:
-            # It was overtaken on its way: what it says is no longer so.
-            raise ReportOutOfOrderError(
-                f"report {report.sequence} came after report {life.sequence}; make a new one"
-            )
-        life.sequence = report.sequence
-        whole = self._reports.take(report)
-        if whole is None:
-            return Answer(self.mark(), [], 0, 0, part_accepted=True)
-        return await self._pool.committer.submit(lambda stage: self._sync(stage, whole))
-
-    def _sync(self, stage: Stage, report: Report) -> Answer:
-        pool = self._pool
-        state = pool.state
-        book = self._present(report.agent, report.session)
-        life = pool.life(report.agent)
-        gap = least_gap_ms(len(book.leases), len(state.agents))
-        if not life.reconciled and self._incomplete_first(report):
-            return Answer(self.mark(), [], gap, gap, want_full=True)
-        held = {h.lease_id: h for h in report.held}
-        if not report.nodes_unchanged:
-            self._take_nodes(stage, book, report)
-        suspects, life.suspects = life.suspects, set()
-        self._settler.settle(stage, report.agent, held, report.applied_revision)
-        self._settler.clear_suspects(stage, suspects - life.suspects)
-        life.heard_ms = pool.clock.now_ms
-        life.observed_ms = pool.clock.now_ms - report.oldest_ms
-        life.applied_revision = report.applied_revision
-        self._activate(stage, book, life)
-        todo = reconcile.commands(state, book, held)
-        life.answered_revision = state.revision
-        life.old_strays = life.strays
-        life.strays = frozenset(h for h in held if h not in book.leases)
-        life.held = held
-        interval = next_sync_ms(pool.config.report_interval_s, len(state.agents), self._jitter())
-        return Answer(self.mark(), todo, interval, gap)
-
-    def _incomplete_first(self, report: Report) -> bool:
-        # The first report of a session must say everything: it is what is reconciled.
-        return report.nodes_unchanged or any(
-            h.record is None and h.state in adoption.ADOPTABLE for h in report.held
-        )
-
-    def _take_nodes(self, stage: Stage, book: AgentBook, report: Report) -> None:
-        state = self._pool.state
-        for record in report.nodes:
-            owner = state.nodes.get(record.name)
-            if owner is not None and owner.record.agent != report.agent:
-                raise NodeOwnedError(
-                    f"node {record.name!r} belongs to agent {owner.record.agent!r}",
-                    metadata={"node": record.name, "agent": owner.record.agent},
-                )
-        changes = reconcile.node_changes(state, book, report.nodes)
-        if changes:
-            check_variety(self._pool.columns, [c.record for c in changes if c.record is not None])
-            stage(Transaction(state.epoch, nodes=changes))
-
-    def _activate(self, stage: Stage, book: AgentBook, life: AgentLife) -> None:
-        life.reconciled = True
-        pool, name = self._pool, book.record.name
-        pool.expected_agents.discard(name)
-        if book.state is not AgentState.ACTIVE:
-            stage(
-                Transaction(
-                    pool.state.epoch, agents=(PutAgent(name, book.record, AgentState.ACTIVE),)
-                )
-            )
 
 
 def _check_successor(book: AgentBook, record: AgentRecord, *, awaited: bool) -> None:

@@ -27,7 +27,14 @@ class Open(NamedTuple):
 
 
 class Report(NamedTuple):
-    """A validated Sync, or one part of it."""
+    """A validated Sync, or one part of it.
+
+    Attributes:
+        oldest_ms: Age of the oldest number in it, in milliseconds.
+        delta: It names only what changed since the report `base_sequence`.
+        nodes_gone: With `delta`: nodes that are no longer there.
+        leases_gone: With `delta`: leases that are no longer held.
+    """
 
     agent: str
     session: int
@@ -38,7 +45,16 @@ class Report(NamedTuple):
     held: list[Held]
     nodes: list[NodeRecord]
     nodes_unchanged: bool
-    oldest_ms: int = 0
+    oldest_ms: int
+    delta: bool
+    base_sequence: int
+    nodes_gone: list[str]
+    leases_gone: list[str]
+
+    @property
+    def says_nothing_new(self) -> bool:
+        """Whether all is as in the report that it is based on."""
+        return self.delta and not (self.held or self.nodes or self.nodes_gone or self.leases_gone)
 
 
 class Answer(NamedTuple):

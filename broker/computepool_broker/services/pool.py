@@ -42,12 +42,21 @@ class AgentLife:
         session: The session opened in this life of the broker; 0 before the first.
         sequence: Number of the newest report of the session of which anything has come.
         reconciled: The session has had a complete report.
-        held: Leases in the last complete report.
+        calls: Reports and parts of reports so far.
+        turn: Complete reports begun so far: a later one ends an earlier one's slices.
+        complete: Number of the last complete report, same_since: of the first of those that
+            say the same as it. Deltas to any of them are deltas to what is known; to none
+            while same_since is above complete.
+        held: Leases as of the last complete report.
+        fresh: Leases that reports have shown anew and that are not settled yet.
+        todo: Leases that the last answer had a command for, or no room for one.
         strays: Leases that the last report held against the ledger's will; old_strays: the
             one before.
         applied_revision: As in the last complete report.
         answered_revision: The ledger's revision that it was last answered at.
-        suspects: Nodes where it refused a lease, until its next complete report.
+        suspects: Nodes where it refused a lease, until its next complete report; old_suspects:
+            those that the report on its way in clears.
+        gap_ms: Least time between two reports that it was told, in milliseconds.
         bell: Set when the agent should call.
     """
 
@@ -56,7 +65,13 @@ class AgentLife:
     sequence: int = 0
     observed_ms: int = NEVER
     reconciled: bool = False
+    calls: int = 0
+    turn: int = 0
+    complete: int = 0
+    same_since: int = 1
     held: dict[str, Held] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
+    todo: list[str] = field(default_factory=list)
     strays: frozenset[str] = frozenset()
     old_strays: frozenset[str] = frozenset()
     applied_revision: int = 0
@@ -64,7 +79,28 @@ class AgentLife:
     refusals: int = 0
     last_refusal: str = ""
     suspects: set[str] = field(default_factory=set)
+    old_suspects: set[str] = field(default_factory=set)
+    gap_ms: int = 0
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begin(self, session: int, now_ms: int) -> None:
+        """Another session begins: nothing of what the last one said counts."""
+        self.session, self.sequence, self.heard_ms = session, 0, now_ms
+        self.reconciled = False
+        self.turn += 1
+        self.answered_revision = 0
+        self.held, self.todo = {}, []
+        self.fresh.clear()
+        self.strays = frozenset()
+        self.lose_base()
+
+    def lose_base(self) -> None:
+        """From now on no delta is one to what is known."""
+        self.complete, self.same_since = 0, 1
+
+    def has_base(self, sequence: int) -> bool:
+        """Whether what is known is what that report said."""
+        return self.same_since <= sequence <= self.complete
 
 
 class Pool:

@@ -23,7 +23,7 @@ from computepool_broker.model.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable
 
     from computepool_broker.ledger.state import AgentBook, LeaseRef
     from computepool_broker.ledger.transaction import Outcome
@@ -42,19 +42,38 @@ class Settler:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def settle(
-        self, stage: Stage, agent: str, held: Mapping[str, Held], applied_revision: int
+    def tear_down(
+        self,
+        stage: Stage,
+        book: AgentBook,
+        held: Container[str],
+        applied_revision: int,
+        among: Iterable[str],
     ) -> None:
-        """Bring the ledger up to what the agent says."""
-        book = self._pool.state.agents[agent]
-        before = self._pool.life(agent).held
-        self._tear_down(stage, book, held, applied_revision)
-        for lease_id, lease in held.items():
-            ref = book.leases.get(lease_id)
-            if ref is None:
-                self._adopt(stage, agent, lease)
-            else:
-                self._known(stage, ref, lease, before)
+        """Take back the amounts of leases, of those looked at, that the agent has let go of."""
+        state = self._pool.state
+        for allocation_id, positions in reconcile.torn_down(
+            state, book, held, applied_revision, among
+        ).items():
+            stage(lifecycle.gone(state, state.allocations[allocation_id], positions))
+
+    def settle(self, stage: Stage, book: AgentBook, lease: Held, *, fresh: bool) -> None:
+        """Bring the ledger up to what the agent says of a lease.
+
+        Args:
+            stage: Stages transactions.
+            book: The agent's.
+            lease: As the agent holds it.
+            fresh: The report before did not have it.
+        """
+        ref = book.leases.get(lease.lease_id)
+        if ref is None:
+            self._adopt(stage, book.record.name, lease)
+        else:
+            self._known(stage, ref, lease, fresh=fresh)
+
+    def forget_emptied(self, stage: Stage, book: AgentBook) -> None:
+        """Nodes that had vanished leave with their last lease."""
         emptied = reconcile.emptied_nodes(self._pool.state, book)
         if emptied:
             stage(Transaction(self._pool.state.epoch, nodes=emptied))
@@ -69,15 +88,6 @@ class Settler:
         if cleared:
             stage(Transaction(self._pool.state.epoch, blockers=cleared))
 
-    def _tear_down(
-        self, stage: Stage, book: AgentBook, held: Mapping[str, Held], applied_revision: int
-    ) -> None:
-        state = self._pool.state
-        for allocation_id, positions in reconcile.torn_down(
-            state, book, held, applied_revision
-        ).items():
-            stage(lifecycle.gone(state, state.allocations[allocation_id], positions))
-
     def _adopt(self, stage: Stage, agent: str, lease: Held) -> None:
         if lease.record is None:
             # First reports carry records; a lease that turned up since is answered by REVOKE.
@@ -91,7 +101,7 @@ class Settler:
             self._pool.start_clocks(self._pool.state.allocations[lease.record.allocation_id])
         log.info("lease_adopted", agent=agent, lease=lease.lease_id, adopted=adopted)
 
-    def _known(self, stage: Stage, ref: LeaseRef, lease: Held, before: Mapping[str, Held]) -> None:
+    def _known(self, stage: Stage, ref: LeaseRef, lease: Held, *, fresh: bool) -> None:
         state = self._pool.state
         allocation, part = state.part(ref)
         if part.state not in WANTED_STATES:
@@ -105,7 +115,7 @@ class Settler:
             elif (
                 reached is PartState.ADMITTED
                 and allocation.state is AllocationState.ACTIVE
-                and lease.lease_id not in before
+                and fresh
             ):
                 stage(lifecycle.start_again(state, allocation, ref.position))
         elif lease.state is HeldState.REFUSED:

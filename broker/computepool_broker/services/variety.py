@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from computepool_broker.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from computepool_broker.model.records import NodeRecord
-    from computepool_broker.placement.columns import Columns
+    from computepool_broker.placement.columns import Columns, DeviceClass
 
 MAX_DEVICE_CLASSES = 512
 """Pairs of model and memory in the pool: 2.5 KB a node at the most."""
@@ -22,28 +22,39 @@ MAX_EXTRAS = 256
 """Names of extras in the pool: 2 KB a node at the most."""
 
 
-def check_variety(columns: Columns, records: Sequence[NodeRecord]) -> None:
-    """Refuse nodes that would bring too many kinds into the pool.
+class Kinds:
+    """Kinds of the nodes of one report, counted slice by slice before any of them comes in."""
 
-    Raises:
-        InvalidArgumentError: Too many pairs of model and memory, or names of extras.
-    """
-    try:
-        _check(columns, records)
-    except InvalidArgumentError:
-        # Those that no node has any more do not count; to forget them looks at every node.
-        columns.intern_anew()
-        _check(columns, records)
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._classes: set[DeviceClass] = set()
+        self._extras: set[str] = set()
 
+    def add(self, records: Iterable[NodeRecord]) -> None:
+        """Count these too.
 
-def _check(columns: Columns, records: Sequence[NodeRecord]) -> None:
-    classes = {(d.model, d.memory_mib) for record in records for d in record.devices}
-    if len(classes | columns.classes.keys()) > MAX_DEVICE_CLASSES:
-        raise InvalidArgumentError(
-            "nodes.devices", f"the pool would have more than {MAX_DEVICE_CLASSES} kinds of devices"
-        )
-    extras = {name for record in records for name, _ in record.total.extras}
-    if len(extras | columns.extras.keys()) > MAX_EXTRAS:
-        raise InvalidArgumentError(
-            "nodes.total.extras", f"the pool would have more than {MAX_EXTRAS} named extras"
-        )
+        Raises:
+            InvalidArgumentError: With them the pool would have too many pairs of model and
+                memory, or names of extras.
+        """
+        for record in records:
+            self._classes.update((d.model, d.memory_mib) for d in record.devices)
+            self._extras.update(name for name, _ in record.total.extras)
+        try:
+            self._check()
+        except InvalidArgumentError:
+            # Those that no node has any more do not count; to forget them looks at every node.
+            self._columns.intern_anew()
+            self._check()
+
+    def _check(self) -> None:
+        columns = self._columns
+        if len(self._classes | columns.classes.keys()) > MAX_DEVICE_CLASSES:
+            raise InvalidArgumentError(
+                "nodes.devices",
+                f"the pool would have more than {MAX_DEVICE_CLASSES} kinds of devices",
+            )
+        if len(self._extras | columns.extras.keys()) > MAX_EXTRAS:
+            raise InvalidArgumentError(
+                "nodes.total.extras", f"the pool would have more than {MAX_EXTRAS} named extras"
+            )

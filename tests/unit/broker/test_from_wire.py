@@ -10,9 +10,11 @@ from computepool.v1 import agent_pb2, allocation_pb2, types_pb2
 from computepool_broker.errors import InvalidArgumentError, UnimplementedOptionError
 from computepool_broker.model.amounts import MAX_AMOUNT
 from computepool_broker.model.request import ContactPolicy
+from computepool_broker.query import tokens
 from computepool_broker.rpc import from_agents, from_wire, limits
 from computepool_broker.rpc.from_wire import SpecReader, read_spec
 from computepool_broker.rpc.to_wire import spec_message
+from support.agent_wire import read_whole
 from support.builders import make_agent, make_spec
 
 if TYPE_CHECKING:
@@ -155,7 +157,7 @@ def test_a_bad_spec_is_refused_each_time_it_comes() -> None:
     [
         lambda name: from_wire.read_id("id", name),
         lambda name: from_wire.read_tenant("tenant", name),
-        lambda name: from_wire.read_page(1, name),
+        lambda name: tokens.read_token(name, bytes(8)),
         lambda name: limits.names("names", [name]),
     ],
 )
@@ -181,15 +183,6 @@ def test_empty_ids_are_none_and_an_empty_tenant_is_default() -> None:
 def test_texts_are_bounded_and_printable(value: str) -> None:
     with pytest.raises(InvalidArgumentError):
         limits.text("description", value)
-
-
-@pytest.mark.parametrize(("size", "ok"), [(-1, False), (0, True), (1000, True), (1001, False)])
-def test_pages_are_bounded(size: int, ok: bool) -> None:
-    if ok:
-        assert from_wire.read_page(size, "")[0] == (size or 100)
-    else:
-        with pytest.raises(InvalidArgumentError, match="page_size"):
-            from_wire.read_page(size, "")
 
 
 def test_waiting_is_bounded() -> None:
@@ -322,7 +315,7 @@ def test_a_bad_report_is_refused_by_field(changes: dict[str, object], field: str
     fields: dict[str, object] = {"agent": "a1", "session": 1, "sequence": 1}
     request = agent_pb2.SyncRequest(**fields | changes)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError) as refused:
-        from_agents.read_report(request, SpecReader(), {"a1": make_agent()})
+        read_whole(request)
     assert refused.value.field == field
 
 
@@ -335,7 +328,7 @@ def test_a_good_report_passes_whole() -> None:
         nodes=[node(devices=[device()], age_ms=9)],
         leases=[lease(record=record(devices=[GPU]))],
     )
-    report = from_agents.read_report(request, SpecReader(), {"a1": make_agent(center="c7")})
+    report = read_whole(request, make_agent(center="c7"))
     assert (report.session, report.sequence, report.applied_revision) == (3, 4, 5)
     assert (report.nodes[0].center, report.oldest_ms) == ("c7", 9)
     assert report.held[0].record is not None

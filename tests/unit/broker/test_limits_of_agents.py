@@ -11,10 +11,10 @@ from computepool.v1 import agent_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.ledger.reconcile import Held, HeldState
 from computepool_broker.model.records import AgentRecord, Device
-from computepool_broker.rpc.from_agents import read_open, read_report
+from computepool_broker.rpc.from_agents import NodeReader, read_open, read_report
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.services.messages import Mark, Open, Report
-from support.builders import make_agent
+from support.agent_wire import read_whole
 
 MOST = 2**50
 MOST_REVISION = 2**62
@@ -36,7 +36,7 @@ def opening(**fields: Any) -> Open:
 def report(**fields: Any) -> Report:
     usual = {"agent": "a1", "session": 1, "sequence": 1}
     message = ParseDict(usual | fields, wire.SyncRequest())
-    return read_report(message, SpecReader(), {"a1": make_agent()})
+    return read_whole(message)
 
 
 def node(**fields: Any) -> Report:
@@ -116,7 +116,10 @@ def test_a_report_without_parts_is_whole() -> None:
 
 def test_an_unknown_agents_nodes_are_not_even_read() -> None:
     message = wire.SyncRequest(agent="a9", session=1, nodes=[wire.NodeReport(node="a b")])
-    assert read_report(message, SpecReader(), {}).nodes == []
+    reading = read_report(message, SpecReader(), NodeReader({}), None)
+    with pytest.raises(StopIteration) as done:
+        next(reading)
+    assert done.value.value.nodes == []
 
 
 def test_a_node_is_where_its_agent_is() -> None:

@@ -38,7 +38,8 @@ def tables_with(part: PartState, state: AllocationState) -> LedgerState:
 
 def told(tables: LedgerState, *held: Held) -> list[tuple[str, Action, str]]:
     """What agent a1 is told when it holds these leases."""
-    todo = reconcile.commands(tables, tables.agents["a1"], {h.lease_id: h for h in held})
+    agent, has = tables.agents["a1"], {h.lease_id: h for h in held}
+    todo = reconcile.commands(tables, agent, has, [*agent.leases, *(has.keys() - agent.leases)])
     return [(line.lease_id, line.action, line.reason) for line in todo]
 
 
@@ -47,7 +48,7 @@ def told(tables: LedgerState, *held: Held) -> list[tuple[str, Action, str]]:
 
 def test_a_lease_that_the_agent_lacks_is_to_be_admitted_with_its_record() -> None:
     tables = tables_with(PartState.PENDING, RESERVED)
-    (line,) = reconcile.commands(tables, tables.agents["a1"], {})
+    (line,) = reconcile.commands(tables, tables.agents["a1"], {}, ["x.0.0"])
     x = tables.allocations["x"]
     assert line == ("x.0.0", Action.ADMIT, (x, x.parts[0]), "")
 
@@ -107,7 +108,8 @@ def test_a_lease_of_another_agents_node_is_unknown_here() -> None:
 
 def torn_down(tables: LedgerState, applied: int, *held: str) -> dict[str, list[int]]:
     shown = {name: Held(name, HeldState.RELEASING) for name in held}
-    return reconcile.torn_down(tables, tables.agents["a1"], shown, applied)
+    agent = tables.agents["a1"]
+    return reconcile.torn_down(tables, agent, shown, applied, agent.leases)
 
 
 def test_absence_counts_only_from_an_agent_that_has_applied_the_end() -> None:
@@ -137,7 +139,9 @@ def test_absence_of_a_lease_that_is_wanted_frees_nothing(
 
 
 def changes(tables: LedgerState, *reports: NodeRecord) -> tuple[PutNode, ...]:
-    return reconcile.node_changes(tables, tables.agents["a1"], reports)
+    """What a whole report of agent a1 changes."""
+    left = sorted(tables.agents["a1"].nodes - {report.name for report in reports})
+    return reconcile.node_changes(tables, reports) + reconcile.vanished(tables, left)
 
 
 def test_a_report_that_says_the_same_changes_nothing() -> None:
