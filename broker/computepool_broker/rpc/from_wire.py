@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import types_pb2 as types
 from computepool_broker.errors import InvalidArgumentError, UnimplementedOptionError
+from computepool_broker.model.accelerators import DEFAULT_PRECISION, PRECISIONS
 from computepool_broker.model.amounts import DEVICE_PREFIX, WHOLE_DEVICE, Resources
-from computepool_broker.model.request import ContactPolicy, PartSpec, Shape, Spec
+from computepool_broker.model.request import (
+    ContactPolicy,
+    PartSpec,
+    Power,
+    Shape,
+    Spec,
+    Spread,
+    SpreadOver,
+)
 from computepool_broker.rpc import limits
 
 if TYPE_CHECKING:
@@ -23,6 +32,10 @@ LEAST_TTL_S = 10
 YEAR_S = 31_536_000
 MAX_PARTS = 1_000
 MAX_DEVICES = 64
+MAX_GRANTED = 20_000
+"""Devices of one allocation, so that it fits into a message."""
+MAX_SKEW = 1_000
+MAX_GFLOPS = 10**12
 MAX_WAIT_MS = 60_000
 DEFAULT_WAIT_MS = 10_000
 MAX_PAGE = 1_000
@@ -41,7 +54,17 @@ class SpecReader:
         self._known: OrderedDict[bytes, Spec] = OrderedDict()
 
     def read(self, field: str, message: types.AllocationSpec) -> Spec:
-        """The validated spec, defaults filled in."""
+        """The validated spec of a request, defaults filled in."""
+        spec = self.read_recorded(field, message)
+        # Here, since what was granted before there was this bound must still be read.
+        if spec.parts * spec.shape.part.devices > MAX_GRANTED:
+            raise InvalidArgumentError(
+                f"{field}.count", f"more than {MAX_GRANTED:,} devices in one allocation"
+            )
+        return spec
+
+    def read_recorded(self, field: str, message: types.AllocationSpec) -> Spec:
+        """The validated spec of a lease that was granted."""
         key = message.SerializeToString()
         spec = self._known.get(key)
         if spec is None:
@@ -55,7 +78,8 @@ class SpecReader:
 
 def read_spec(field: str, message: types.AllocationSpec) -> Spec:
     """The validated spec, defaults filled in."""
-    part = _read_part(f"{field}.part", message.part)
+    power = _read_power(field, message) if message.HasField("power") else None
+    part = _read_part(f"{field}.part", message.part, powered=power is not None)
     count = limits.ranged(f"{field}.count", message.count, 0, MAX_PARTS) or 1
     ttl_s = message.ttl_s
     if ttl_s:
@@ -67,10 +91,43 @@ def read_spec(field: str, message: types.AllocationSpec) -> Spec:
         limits.names(f"{field}.centers", message.centers),
         limits.labels(f"{field}.node_labels", message.node_labels),
     )
-    return Spec(shape, count, ttl_s or DEFAULT_TTL_S, policy, after_s)
+    spread = _read_spread(f"{field}.spread", message.spread) if message.HasField("spread") else None
+    return Spec(shape, count, ttl_s or DEFAULT_TTL_S, policy, after_s, spread, power)
 
 
-def _read_part(field: str, message: types.PartSpec) -> PartSpec:
+def _read_spread(field: str, message: types.Spread) -> Spread | None:
+    max_skew = limits.ranged(f"{field}.max_skew", message.max_skew, 0, MAX_SKEW)
+    if message.over == types.SPREAD_OVER_UNSPECIFIED:
+        if max_skew:
+            raise InvalidArgumentError(f"{field}.over", "must be given with max_skew")
+        return None
+    if int(message.over) not in {int(over) for over in SpreadOver}:
+        raise InvalidArgumentError(f"{field}.over", f"unknown value {int(message.over)}")
+    return Spread(SpreadOver(message.over), max_skew or 1)
+
+
+def _read_power(field: str, message: types.AllocationSpec) -> Power:
+    for name in ("devices", "device_milli"):
+        if getattr(message.part, name):
+            raise InvalidArgumentError(
+                f"{field}.part.{name}", "excludes power; ask for one of them"
+            )
+    if message.count not in (0, 1):
+        raise InvalidArgumentError(f"{field}.count", "excludes power, which makes its own parts")
+    if message.HasField("spread"):
+        raise InvalidArgumentError(f"{field}.spread", "excludes power")
+    power = message.power
+    precision = power.precision or DEFAULT_PRECISION
+    if precision not in PRECISIONS:
+        raise InvalidArgumentError(
+            f"{field}.power.precision",
+            f"must be one of {', '.join(PRECISIONS)}, not {precision[:32]!a}",
+        )
+    gflops = limits.ranged(f"{field}.power.gflops", power.gflops, 1, MAX_GFLOPS)
+    return Power(gflops, precision, power.mixed)
+
+
+def _read_part(field: str, message: types.PartSpec, *, powered: bool) -> PartSpec:
     have = read_resources(f"{field}.resources", message.resources)
     devices = limits.ranged(f"{field}.devices", message.devices, 0, MAX_DEVICES)
     milli = limits.ranged(f"{field}.device_milli", message.device_milli, 0, WHOLE_DEVICE - 1)
@@ -78,9 +135,9 @@ def _read_part(field: str, message: types.PartSpec) -> PartSpec:
         raise InvalidArgumentError(f"{field}.device_milli", "excludes devices; ask for one of them")
     models = limits.names(f"{field}.models", message.models, limits.MODEL)
     least = limits.amount(f"{field}.min_device_memory_mib", message.min_device_memory_mib)
-    if (models or least) and not (devices or milli):
+    if (models or least) and not (devices or milli or powered):
         raise InvalidArgumentError(f"{field}.devices", "models or memory given, but no device")
-    if not (any(have[:3]) or have.extras or devices or milli):
+    if not (any(have[:3]) or have.extras or devices or milli or powered):
         raise InvalidArgumentError(field, "asks for nothing")
     return PartSpec(*have, devices, milli, models, least)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import types_pb2 as types
 from computepool_broker.model.amounts import CPU, DEVICE_PREFIX, DISK, MEMORY, Resources
+from computepool_broker.placement.power import gflops_of
 
 if TYPE_CHECKING:
     from enum import IntEnum
@@ -79,6 +80,7 @@ def fill_amounts(
 def spec_message(spec: Spec) -> types.AllocationSpec:
     """A spec with its defaults filled in."""
     part = spec.shape.part
+    spread, power = spec.spread, spec.power
     return types.AllocationSpec(
         part=types.PartSpec(
             resources=resources(Resources(*part[:4])),
@@ -87,12 +89,14 @@ def spec_message(spec: Spec) -> types.AllocationSpec:
             models=part.models,
             min_device_memory_mib=part.min_device_memory_mib,
         ),
-        count=spec.parts,
+        count=0 if power else spec.parts,
         regions=spec.shape.regions,
         centers=spec.shape.centers,
         node_labels=dict(spec.shape.node_labels),
         ttl_s=spec.ttl_s,
         contact=types.ContactTerm(policy=number(spec.contact), after_s=spec.contact_after_s),
+        spread=types.Spread(over=number(spread.over), max_skew=spread.max_skew) if spread else None,
+        power=types.Power(**power._asdict()) if power else None,
     )
 
 
@@ -151,6 +155,8 @@ def fill_allocation(
     if a.adopted:
         out.adopted = True
         out.flags.extend(a.flags)
+    if a.spec.power is not None:
+        out.power_gflops = gflops_of(a.parts, a.spec.power.precision)
     for part in a.parts:
         fill_lease(out.leases.add(), state, allocation_id, part)
 
@@ -188,8 +194,12 @@ def planned(state: LedgerState, places: list[Place]) -> list[wire.Lease]:
 
 
 def refusal(r: Refusal) -> wire.Refusal:
-    """A refusal with all centers."""
-    return _refusal(r, [wire.CenterRefusal(**c._asdict()) for c in r.centers], r.summary)
+    """A refusal with all centers, and what would fit instead."""
+    out = _refusal(r, [wire.CenterRefusal(**c._asdict()) for c in r.centers], r.summary)
+    for near in r.nearest:
+        words = {name: value for name, value in near._asdict().items() if name != "spec"}
+        out.nearest.add(spec=spec_message(near.spec), **words)
+    return out
 
 
 def short_refusal(r: Refusal) -> wire.Refusal:
@@ -205,6 +215,7 @@ def _refusal(r: Refusal, centers: list[wire.CenterRefusal], summary: str) -> wir
         centers_omitted=len(r.centers) - len(centers),
         view_revision=r.revision,
         parts_placeable=r.parts_placeable,
+        beyond_pool=r.beyond_pool,
     )
 
 
