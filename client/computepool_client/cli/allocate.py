@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from computepool_client import errors
-from computepool_client.cli import documents, exits, flags, grants, screen, spec, units, waiting
-from computepool_client.cli.connection import Connection
+from computepool_client.cli import (
+    documents,
+    exits,
+    flags,
+    grants,
+    screen,
+    spec,
+    spec_flags,
+    units,
+    waiting,
+)
+from computepool_client.cli.connection import Connection, Printing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +54,10 @@ def _request_id(text: str) -> str:
     return text
 
 
+def _state(text: str) -> For:
+    return For(units.parse_word(text, tuple(For), "state to wait for"))
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How to ask, besides what for."""
@@ -68,6 +82,8 @@ class Terms:
         For,
         typer.Option(
             "--for",
+            metavar="STATE",
+            parser=flags.parser(_state),
             help="Answer when all agents have admitted it (active), or when the grant is on the"
             " broker's disk (reserved).",
         ),
@@ -83,7 +99,7 @@ class Terms:
     ] = 0.0
 
 
-def allocate(wanted: spec.Wanted, terms: Terms, connection: Connection) -> None:
+def allocate(wanted: spec.Wanted, terms: Terms, connection: Printing) -> None:
     """Get devices, cores, memory: prints where, which devices, until when, what to paste.
 
     Ends with status 3 when there is no room, and says why for each center.
@@ -95,7 +111,7 @@ def allocate(wanted: spec.Wanted, terms: Terms, connection: Connection) -> None:
     with connection.client() as pool:
         asking = waiting.Asking(pool, request, connection.timeout_s)
         with (
-            _explained(asking, terms, as_json=connection.as_json),
+            _explained(asking, as_json=connection.as_json, waited=bool(terms.wait)),
             _progress(connection) as tell,
         ):
             answer = asking.until(terms.wait, tell)
@@ -104,7 +120,10 @@ def allocate(wanted: spec.Wanted, terms: Terms, connection: Connection) -> None:
     else:
         if answer.duplicate:
             screen.remark("This request id was granted before: here is that allocation.")
-        grants.show(answer.allocation)
+        if connection.names_only:
+            screen.say_name(answer.allocation.id)
+        else:
+            grants.show(answer.allocation, wide=connection.wide)
     if not grants.is_live(answer.allocation):
         raise typer.Exit(exits.Exit.FAILED)
 
@@ -112,7 +131,8 @@ def allocate(wanted: spec.Wanted, terms: Terms, connection: Connection) -> None:
 def preview(wanted: spec.Wanted, connection: Connection) -> None:
     """Say where `allocate` with the same flags would place it now, or why not.
 
-    Changes nothing. Ends with status 3 when there is no room.
+    Changes nothing. Ends with status 3 when there is no room, and says then
+    what would fit instead.
     """
     message = wanted.message()
     with connection.client() as pool:
@@ -123,7 +143,7 @@ def preview(wanted: spec.Wanted, connection: Connection) -> None:
     elif refused:
         from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
-        refusals.show(answer.refusal, screen.stdout())
+        refusals.show(answer.refusal, screen.stdout(), wanted.tenant)
         if check := refusals.what_to_check(answer.refusal):
             screen.remark(check)
     else:
@@ -158,7 +178,7 @@ def _request(
 
 
 @contextmanager
-def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterator[None]:
+def _explained(asking: waiting.Asking, *, as_json: bool, waited: bool) -> Iterator[None]:
     """Says after a failure or Ctrl-C what may have been granted, and what to do."""
     request_id = asking.request.request_id
     try:
@@ -166,7 +186,7 @@ def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterat
     except errors.NoRoomError as error:
         status = exits.tell(error, as_json=as_json)
         if not as_json:
-            _advise(error, waited=bool(terms.wait))
+            _advise(error, asking.request, waited=waited)
         raise typer.Exit(status) from None
     except errors.PoolError as error:
         if asking.maybe_granted:
@@ -181,14 +201,19 @@ def _explained(asking: waiting.Asking, terms: Terms, *, as_json: bool) -> Iterat
         raise typer.Exit(status) from None
 
 
-def _advise(error: errors.NoRoomError, *, waited: bool) -> None:
+def _advise(
+    error: errors.NoRoomError, request: "allocation_pb2.CreateAllocationRequest", *, waited: bool
+) -> None:
     from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
+    beyond = error.wire_refusal is not None and error.wire_refusal.beyond_pool
     check = refusals.what_to_check(error.wire_refusal)
     if check:
         screen.remark(check)
-    elif not waited:
+    elif not waited and not beyond:
         screen.remark("With --wait 10m it is asked for again until there is room.")
+    line = spec_flags.command("explain", request.spec, request.tenant)
+    screen.remark_whole(f"What would fit instead: {line}")
 
 
 def _perhaps(request_id: str) -> str:

@@ -101,6 +101,12 @@ def _hint(error: errors.PoolError) -> str:
     """What to do about it, where there is something to say."""
     if isinstance(error, errors.UnreachableError):
         return "Start a pool with: computepool up   (another endpoint: --endpoint HOST:PORT)"
+    if (
+        isinstance(error, errors.NoRoomError)
+        and error.wire_refusal
+        and error.wire_refusal.beyond_pool
+    ):
+        return ""
     if error.retry_after_s is not None:
         return f"The broker suggests to try again in {error.retry_after_s:.3g} s."
     return ""

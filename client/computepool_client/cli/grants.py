@@ -35,14 +35,37 @@ def is_live(allocation: "allocation_pb2.Allocation") -> bool:
 def asked_for(spec: "types_pb2.AllocationSpec") -> str:
     """What was asked for, in short: "2 parts of 1 A100 or H800, 4 cores, 32 GiB memory"."""
     part = spec.part
-    wanted = [_devices_wanted(part)]
-    resources = part.resources
-    wanted += [units.cores(resources.cpu_milli)] * bool(resources.cpu_milli)
-    wanted += [f"{units.size(resources.memory_mib)} memory"] * bool(resources.memory_mib)
-    wanted += [f"{units.size(resources.disk_mib)} disk"] * bool(resources.disk_mib)
-    wanted += [f"{resources.extras[name]} {name}" for name in sorted(resources.extras)]
-    text = ", ".join(each for each in wanted if each)
-    return f"{spec.count} parts of {text}" if spec.count > 1 else text
+    wanted = [_power_wanted(spec) if spec.HasField("power") else _devices_wanted(part)]
+    each = " per device" * spec.HasField("power")
+    wanted += [amount + each for amount in _amounts(part.resources)]
+    text = ", ".join(word for word in wanted if word)
+    text = f"{spec.count} parts of {text}" if spec.count > 1 else text
+    return text + _spread_wanted(spec)
+
+
+def _amounts(resources: "types_pb2.Resources") -> list[str]:
+    """Amounts besides devices, in words."""
+    amounts = [units.cores(resources.cpu_milli)] * bool(resources.cpu_milli)
+    amounts += [f"{units.size(resources.memory_mib)} memory"] * bool(resources.memory_mib)
+    amounts += [f"{units.size(resources.disk_mib)} disk"] * bool(resources.disk_mib)
+    return amounts + [f"{resources.extras[name]} {name}" for name in sorted(resources.extras)]
+
+
+def _power_wanted(spec: "types_pb2.AllocationSpec") -> str:
+    """Like "2.5 P at fp16 of A100 or H800"."""
+    precision = spec.power.precision or "fp16"
+    models = " or ".join(spec.part.models) or "any model"
+    mixed = ", mixed" * spec.power.mixed
+    least = _least_memory(spec.part)
+    return f"{units.power(spec.power.gflops)} P at {precision} of {models}{mixed}{least}"
+
+
+def _spread_wanted(spec: "types_pb2.AllocationSpec") -> str:
+    if not spec.HasField("spread"):
+        return ""
+    over = documents.enum_name(spec.spread, "over").removeprefix("SPREAD_OVER_").lower()
+    skew = spec.spread.max_skew or 1
+    return f", spread over {over}" + (f" with a skew of {skew}" if skew > 1 else "")
 
 
 def places(allocation: "allocation_pb2.Allocation") -> str:
@@ -61,13 +84,13 @@ def expiry(allocation: "allocation_pb2.Allocation") -> str:
     return units.duration(left) if is_live(allocation) and left else "-"
 
 
-def show(allocation: "allocation_pb2.Allocation") -> None:
+def show(allocation: "allocation_pb2.Allocation", *, wide: bool = False) -> None:
     """Prints everything a tenant needs to know, the lines to paste last."""
     screen.say(f"Allocation {allocation.id} is {state_of(allocation)}.", "bold")
     for name, text in _facts(allocation):
         screen.say(f"  {name:<12}{text}")
     if allocation.leases:
-        show_leases(allocation.leases, with_state=True)
+        show_leases(allocation.leases, with_state=True, wide=wide)
     if state_of(allocation) == "ACTIVE":
         screen.say("To use it, paste this in the shell that starts your work:")
         for line in export_lines(allocation):
@@ -79,7 +102,9 @@ def show(allocation: "allocation_pb2.Allocation") -> None:
         )
 
 
-def show_leases(leases: "Iterable[allocation_pb2.Lease]", *, with_state: bool) -> None:
+def show_leases(
+    leases: "Iterable[allocation_pb2.Lease]", *, with_state: bool, wide: bool = False
+) -> None:
     """Prints where each part is, on which devices, and how far it has come."""
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
@@ -93,8 +118,10 @@ def show_leases(leases: "Iterable[allocation_pb2.Lease]", *, with_state: bool) -
     ]
     if with_state:
         columns.append(render.Column("state"))
+    if wide:
+        columns += [render.Column(each) for each in ("besides devices", "lease")]
     rows = [_lease_row(lease)[: len(columns)] for lease in leases]
-    render.show(screen.stdout(), columns, rows)
+    render.show(screen.stdout(), columns, rows, wide=wide)
 
 
 def _lease_row(lease: "allocation_pb2.Lease") -> "tuple[str | Text, ...]":
@@ -108,6 +135,8 @@ def _lease_row(lease: "allocation_pb2.Lease") -> "tuple[str | Text, ...]":
         lease.model or "-",
         render.lines([_device(each) for each in lease.devices]),
         documents.enum_name(lease, "state").removeprefix("LEASE_STATE_"),
+        ", ".join(_amounts(lease.resources)) or "-",
+        lease.id,
     )
 
 
@@ -142,6 +171,8 @@ def _variable(model: str) -> str:
 def _facts(allocation: "allocation_pb2.Allocation") -> Iterator[tuple[str, str]]:
     yield "tenant", allocation.tenant
     yield "asked for", asked_for(allocation.spec)
+    if allocation.power_gflops:
+        yield "gives", f"{units.power(allocation.power_gflops)} P"
     if allocation.request_id:
         yield "request id", allocation.request_id
     if is_live(allocation):
@@ -166,10 +197,13 @@ def _devices_wanted(part: "types_pb2.PartSpec") -> str:
     if not part.devices and not part.device_milli:
         return ""
     amount = units.thousandths(part.device_milli or part.devices * _WHOLE_MILLI)
-    memory = part.min_device_memory_mib
-    least = f" with {units.size(memory)} or more" if memory else ""
     many = "s" * (part.devices > 1)
-    return f"{amount} {' or '.join(part.models) or 'device' + many}{least}"
+    return f"{amount} {' or '.join(part.models) or 'device' + many}{_least_memory(part)}"
+
+
+def _least_memory(part: "types_pb2.PartSpec") -> str:
+    memory = part.min_device_memory_mib
+    return f" with {units.size(memory)} or more" if memory else ""
 
 
 def _device(share: "types_pb2.DeviceShare") -> str:

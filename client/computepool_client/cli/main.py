@@ -18,6 +18,7 @@ from computepool_client.cli import (
     connection,
     cordon,
     exits,
+    explain,
     nodes,
     version,
     view,
@@ -51,6 +52,7 @@ def build() -> typer.Typer:
         audit,
         version,
         allocate,
+        explain,
         allocations,
         cordon,
     ):
@@ -90,9 +92,9 @@ def _without_reader() -> int:
 
 
 def _unforeseen(error: Exception, *, as_json: bool) -> int:
-    explain = getattr(error, "format_message", None)
-    if callable(explain):
-        return exits.tell_plainly(str(explain()), exits.Exit.USAGE, as_json=as_json, reason="USAGE")
+    usage = getattr(error, "format_message", None)
+    if callable(usage):
+        return exits.tell_plainly(str(usage()), exits.Exit.USAGE, as_json=as_json, reason="USAGE")
     if os.environ.get("COMPUTEPOOL_DEBUG"):
         traceback.print_exception(error)
     text = f"unforeseen {type(error).__name__}: {error} (COMPUTEPOOL_DEBUG=1 shows where)"

@@ -1,8 +1,8 @@
-"""Why there is no room, as a table: one line per center."""
+"""Why there is no room, as a table with one line per center, and what would fit."""
 
 from typing import TYPE_CHECKING
 
-from computepool_client.cli import render, units
+from computepool_client.cli import render, screen, spec_flags, units
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,29 +27,63 @@ _MEANING = {
     "MODEL": "no device of an accepted model with enough memory",
     "DEVICES": "too few whole free devices on one node",
     "DEVICE_SHARE": "no single device has so large a share free",
+    "CPU": "too few cores free on the nodes left",
+    "MEMORY": "too little memory free on the nodes left",
+    "DISK": "too little disk free on the nodes left",
+    "EXTRA": "too little of an extra resource on the nodes left",
     "GANG": "some parts fit, but not all at once",
+    "SPREAD": "the parts fit, but not so evenly as --spread and --max-skew ask",
+    "POWER": "all devices that could be had make too little power",
 }
+_NODES_LEFT = "nodes left: how many nodes of the center had passed every check before this one"
+BEYOND_POOL = (
+    "Waiting does not help: the pool could not hold this even if nobody used anything of it."
+)
 
 
-def show(refusal: "allocation_pb2.Refusal", console: "Console") -> None:
-    """Prints the summary, the table, and what the reasons in it mean.
+def show(refusal: "allocation_pb2.Refusal", console: "Console", tenant: str = "default") -> None:
+    """Prints the summary, the table, what the reasons in it mean, and what would fit.
 
     Centers that the request itself rules out are counted, not listed.
     """
     listed = [each for each in refusal.centers if each.reason not in _RULED_OUT]
     ruled_out = len(refusal.centers) - len(listed)
     console.print(render.styled(_summary(refusal), "bold red"))
-    if ruled_out and not listed:
-        return  # the summary has said it: no center is in what the request names
     if listed:
         render.show(console, _COLUMNS, (_row(each) for each in listed))
+        _tell_more(refusal, listed, ruled_out, console)
+    # Otherwise the summary has said it: no center is in what the request names.
+    if refusal.beyond_pool:
+        console.print(render.styled(BEYOND_POOL, "yellow"))
+    if refusal.nearest:
+        _show_nearest(refusal, console, tenant)
+
+
+def _tell_more(
+    refusal: "allocation_pb2.Refusal",
+    listed: "list[allocation_pb2.CenterRefusal]",
+    ruled_out: int,
+    console: "Console",
+) -> None:
     if ruled_out:
         console.print(f"... and {ruled_out} centers that the request does not allow")
     if refusal.centers_omitted:
-        console.print(f"... and {refusal.centers_omitted} more (all: computepool preview)")
+        console.print(f"... and {refusal.centers_omitted} more (all: computepool explain)")
     for reason in dict.fromkeys(each.reason for each in listed):
         if reason in _MEANING:
             console.print(render.styled(f"{reason}: {_MEANING[reason]}", "dim"))
+    console.print(render.styled(_NODES_LEFT, "dim"))
+
+
+def _show_nearest(refusal: "allocation_pb2.Refusal", console: "Console", tenant: str) -> None:
+    console.print()
+    console.print(render.styled("It would fit now, in one of these ways:", "bold"))
+    for each in refusal.nearest:
+        at = f" (at {each.center})" if each.center else ""
+        console.print(render.styled(f"  {each.summary}{at}:", ""))
+        # Never broken over lines, so that it can be copied.
+        line = screen.clean(spec_flags.command("allocate", each.spec, tenant))
+        console.print(f"    {line}", soft_wrap=True)
 
 
 def what_to_check(refusal: "allocation_pb2.Refusal | None") -> str:
@@ -58,7 +92,7 @@ def what_to_check(refusal: "allocation_pb2.Refusal | None") -> str:
     The broker puts the centers that lack least first, so the first one's reason tells
     how far the request got anywhere.
     """
-    if refusal is None or not refusal.centers:
+    if refusal is None or not refusal.centers or refusal.beyond_pool:
         return ""
     first = refusal.centers[0].reason
     if first in _RULED_OUT:

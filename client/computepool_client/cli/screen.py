@@ -61,6 +61,11 @@ def remark(message: str) -> None:
     stderr().print(clean(message), markup=False)
 
 
+def remark_whole(message: str) -> None:
+    """A line beside the answer that is never broken, so that it can be copied."""
+    stderr().print(clean(message), markup=False, soft_wrap=True)
+
+
 def say(message: str, style: str = "") -> None:
     """A sentence of the answer; a narrow terminal breaks it between words."""
     stdout().print(clean(message), style=style or None, markup=False)

@@ -84,7 +84,7 @@ class Asking:
                 return self.once()
             except _RETRIED as error:
                 left_s = start + patience_s - self.clock()
-                if left_s <= 0:
+                if left_s <= 0 or _hopeless(error):
                     raise
                 pause_s = min(_hinted(error, delay_s), left_s)
                 self._pause(error, start, patience_s, pause_s, tell)
@@ -102,6 +102,15 @@ class Asking:
         while (left_s := over - self.clock()) > 0:
             tell(Pause(error, self.clock() - start, patience_s, left_s))
             self.sleep(min(left_s, _TICK_S))
+
+
+def _hopeless(error: errors.PoolError) -> bool:
+    """The pool could not hold it even if it were empty."""
+    return (
+        isinstance(error, errors.NoRoomError)
+        and error.wire_refusal is not None
+        and error.wire_refusal.beyond_pool
+    )
 
 
 def _hinted(error: errors.PoolError, delay_s: float) -> float:

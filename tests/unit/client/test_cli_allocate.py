@@ -93,7 +93,7 @@ def test_each_call_has_a_request_id_of_its_own(services: ScriptedServices) -> No
     [
         ("", "say what is wanted"),
         ("--gpus 1 --gpu-milli 5", "give one of the two"),
-        ("--cpu 1 --model A100", "needs --gpus or --gpu-milli"),
+        ("--cpu 1 --model A100", "needs --gpus, --gpu-milli or --pflops"),
         ("--cpu 1 --extra a", "no extra"),
         ("--cpu 1 --extra a=1 --extra a=2", "comes twice"),
         ("--cpu 1 --node-label a", "no label"),
