@@ -18,7 +18,7 @@ from computepool_client.cli.top.board import Board
 from computepool_client.cli.top.centers import SortBy
 from computepool_client.cli.top.feed import Event, Failed, Listed, Opened, Viewed
 from computepool_client.cli.top.frame import Look, frame
-from computepool_client.cli.top.grid import Grid, text
+from computepool_client.cli.top.grid import Centers, Grid, text
 from computepool_client.cli.top.screens import CenterScreen, HelpScreen
 from computepool_client.cli.top.sources import Sources
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _MOST_TICK_S: Final = 1.0
 _LEAST_PATIENCE_S: Final = 6.0
 _MOST_NEEDLE: Final = 100
+_OF_CENTERS: Final = ("sort", "turn", "filter", "open", "precision", "all")
 
 
 class TopApp(App[None]):
@@ -44,19 +45,19 @@ class TopApp(App[None]):
     #title { margin-top: 1; }
     #centers { height: 1fr; min-height: 3; }
     #center-foot { color: $text-muted; }
-    #needle { dock: bottom; display: none; height: 3; }
+    #needle { display: none; }
     #needle.shown { display: block; }
+    CenterScreen TabbedContent { height: 1fr; }
     CenterScreen TabPane { padding: 0; }
     CenterScreen DataTable { height: 1fr; }
     HelpScreen { align: center middle; }
-    #help { width: 100; max-width: 100%; height: auto; max-height: 100%;
+    #help { width: 74; max-width: 100%; height: auto; max-height: 100%;
             border: round $primary; padding: 0 1; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort", "Sort"),
         Binding("r", "turn", "Reverse"),
         Binding("slash", "filter", "Filter", key_display="/"),
-        Binding("enter", "open", "Open", key_display="Enter"),
         Binding("p", "precision", "Precision"),
         Binding("space", "pause", "Pause"),
         Binding("question_mark", "help", "Help", key_display="?"),
@@ -93,9 +94,14 @@ class TopApp(App[None]):
         yield Static(id="head")
         yield Static(id="regions")
         yield Static(id="title")
-        yield Grid(name="centers")
+        yield Centers(name="centers")
         yield Static(id="slowest")
-        yield Input(placeholder="name, region, role or state", id="needle", max_length=_MOST_NEEDLE)
+        yield Input(
+            placeholder="words of the name, region, role or state; Enter keeps, Esc shows all",
+            id="needle",
+            max_length=_MOST_NEEDLE,
+            compact=True,
+        )
         yield Footer()
 
     def on_mount(self) -> None:
@@ -162,23 +168,32 @@ class TopApp(App[None]):
 
     def _draw_center(self) -> None:
         for each in self.screen_stack:
-            if isinstance(each, CenterScreen) and each.is_mounted and not self.paused:
-                each.refresh_head()
+            # Opened while the screen is held still, it is filled once.
+            if isinstance(each, CenterScreen) and not (self.paused and each.filled):
                 each.show(self.board.detail)
 
+    def _draw_from_top(self) -> None:
+        self._draw_now()
+        self.query_one("#centers", Grid).to_top()
+
     # -- keys ------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """See textual: what is for the table of centers is not offered over another screen."""
+        del parameters
+        return len(self.screen_stack) == 1 or action not in _OF_CENTERS
 
     def action_sort(self) -> None:
         """Sorts by the next column."""
         orders = list(SortBy)
         self._sort = orders[(orders.index(self._sort) + 1) % len(orders)]
         self._backwards = False
-        self._draw_now()
+        self._draw_from_top()
 
     def action_turn(self) -> None:
         """Turns the order round."""
         self._backwards = not self._backwards
-        self._draw_now()
+        self._draw_from_top()
 
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
         """Sorts by a heading that was clicked, or turns the order round."""
@@ -187,7 +202,7 @@ class TopApp(App[None]):
             return
         self._backwards = order is self._sort and not self._backwards
         self._sort = order
-        self._draw_now()
+        self._draw_from_top()
 
     def action_precision(self) -> None:
         """Counts P at the next precision."""
@@ -219,7 +234,7 @@ class TopApp(App[None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filters while one types."""
         self._needle = event.value
-        self._draw_now()
+        self._draw_from_top()
 
     def on_input_submitted(self) -> None:
         """Keeps the words and goes back to the table."""

@@ -4,17 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rich.cells import cell_len
-
 from computepool_client.cli import units
+from computepool_client.cli.top import pieces
 from computepool_client.cli.top.centers import CenterRow, SortBy
 from computepool_client.cli.top.pieces import NOTHING, Piece, Style, Table
 
 _NEARLY_FULL: Final = 0.9
 _LATE_MS: Final = 30_000
-_PADDING: Final = 2
-"""Cells beside a column's text."""
-_SCROLL_BAR: Final = 2
 _UP, _DOWN = " ▴", " ▾"
 
 
@@ -34,29 +30,15 @@ def table(
 ) -> Table:
     """The rows under as many columns as a width has room for."""
     arrow = _UP if (sort is SortBy.NAME) != backwards else _DOWN
-    headings = [each.heading + arrow * (each.sort is sort) for each in _COLUMNS]
-    cells = [tuple(each.of(row, now_s) for each in _COLUMNS) for row in rows]
-    widths = [
-        max([cell_len(heading), *(cell_len(row[i].text) for row in cells)]) + _PADDING
-        for i, heading in enumerate(headings)
-    ]
-    kept = _kept(widths, width - _SCROLL_BAR)
-    return Table(
-        headings=tuple(headings[i] for i in kept),
-        numbers=tuple(_COLUMNS[i].numbers for i in kept),
+    every = Table(
+        headings=tuple(each.heading + arrow * (each.sort is sort) for each in _COLUMNS),
+        numbers=tuple(each.numbers for each in _COLUMNS),
         keys=tuple(row.center for row in rows),
-        rows=tuple(tuple(row[i] for i in kept) for row in cells),
+        rows=tuple(tuple(each.of(row, now_s) for each in _COLUMNS) for row in rows),
     )
-
-
-def _kept(widths: Sequence[int], width: int) -> list[int]:
-    kept = list(range(len(_COLUMNS)))
-    while sum(widths[i] for i in kept) > width:
-        first = max(kept, key=lambda i: _COLUMNS[i].dispensable)
-        if not _COLUMNS[first].dispensable:
-            break
-        kept.remove(first)
-    return kept
+    # What the rows are sorted by is there to be seen.
+    dispensable = [0 if each.sort is sort else each.dispensable for each in _COLUMNS]
+    return pieces.fitted(every, dispensable, width)
 
 
 def _name(row: CenterRow, _now_s: float) -> Piece:

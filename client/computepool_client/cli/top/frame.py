@@ -72,8 +72,7 @@ def _status(board: Board, look: Look, silent_s: float | None) -> tuple[Line, ...
     parts = [(Piece("computepool top", Style.STRONG),), (Piece(look.endpoint),)]
     totals = board.totals
     if silent_s is not None:
-        word = "no answer since" if board.heard_s is not None else "no answer for"
-        parts.append((Piece(f"{word} {silent_s:.0f} s", Style.ALARM),))
+        parts.append((Piece(f"no answer for {silent_s:.0f} s", Style.ALARM),))
         if board.trouble:
             parts.append((Piece(board.trouble, Style.WARN),))
     elif totals is None:
@@ -83,7 +82,7 @@ def _status(board: Board, look: Look, silent_s: float | None) -> tuple[Line, ...
         parts.append((Piece("WARMING UP", Style.WARN) if totals.warming_up else ready,))
         parts.append((Piece(f"P at {totals.precision}"),))
         if board.polling:
-            parts.append((Piece("asked again and again", Style.DIM),))
+            parts.append((Piece("polled", Style.DIM),))
     if look.paused:
         parts.insert(1, (Piece("PAUSED (space goes on)", Style.WARN),))
     return pieces.spread(parts, look.width, "  ")
@@ -190,11 +189,12 @@ def _bar(row: RegionRow, names: int, width: int) -> Line:
 
 def _title(board: Board, look: Look, shown: int) -> Line:
     known = len(board.centers)
-    order = "the other way round" if look.backwards else ""
     what = f"{known:,} centers" if not look.needle else f"{shown:,} of {known:,} centers"
-    words = [f"{what} by {look.sort}", order, f"with {look.needle!r}" if look.needle else ""]
-    legend = (Piece("   "), Piece("█ granted ", Style.OURS), Piece("▒ foreign", Style.OTHERS))
-    return (Piece(" ".join(word for word in words if word), Style.STRONG), *legend)
+    order = f" by {look.sort}{', reversed' * look.backwards}"
+    words = f" with {look.needle!r}" if look.needle else ""
+    parts: list[Line] = [(Piece(what + order + words, Style.STRONG),)]
+    parts.append((Piece("█ granted ", Style.OURS), Piece("▒ foreign", Style.OTHERS)))
+    return pieces.spread(parts, look.width)[0]
 
 
 def _slowest(agents: tuple[AgentRow, ...], look: Look, now_s: float) -> tuple[Line, ...]:

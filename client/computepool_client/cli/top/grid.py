@@ -1,8 +1,9 @@
 """A table on the screen that shows a `Table`: redrawn where it changed, cursor kept."""
 
-from typing import Final
+from typing import ClassVar, Final
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from computepool_client.cli import screen
@@ -48,8 +49,13 @@ class Grid(DataTable[Text]):
         if (before.headings, before.keys) == (table.headings, table.keys):
             self._update(before)
         else:
-            selected = before.keys[self.cursor_row] if before.keys else ""
+            # Who is at the top of the list stays there, whatever is the first row now.
+            selected = before.keys[self.cursor_row] if before.keys and self.cursor_row else ""
             self._build(selected)
+
+    def to_top(self) -> None:
+        """Puts the cursor on the first row."""
+        self.move_cursor(row=0, animate=False)
 
     def _update(self, before: Table) -> None:
         table = self._shown
@@ -63,7 +69,7 @@ class Grid(DataTable[Text]):
                     )
 
     def _build(self, selected: str) -> None:
-        table, kept_y = self._shown, self.scroll_y
+        table = self._shown
         self.clear(columns=True)
         for column, heading in enumerate(table.headings):
             right = table.numbers[column]
@@ -73,10 +79,17 @@ class Grid(DataTable[Text]):
         for key, row in zip(table.keys, table.rows, strict=True):
             self.add_row(*(self._cell(i, cell) for i, cell in enumerate(row)), key=key)
         if selected in table.keys:
-            self.move_cursor(row=table.keys.index(selected), animate=False, scroll=False)
-        self.scroll_to(y=kept_y, animate=False)
+            self.move_cursor(row=table.keys.index(selected), animate=False)
 
     def _cell(self, column: int, cell: Piece) -> Text:
         right = self._shown.numbers[column]
         style = STYLES[cell.style]
         return Text(screen.clean(cell.text), style, justify="right" if right else "left")
+
+
+class Centers(Grid):
+    """The table whose rows can be opened."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select_cursor", "Open", key_display="Enter"),
+    ]

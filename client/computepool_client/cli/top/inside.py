@@ -46,7 +46,7 @@ def _silence(board: Board, now_s: float) -> tuple[Line, ...]:
     silent_s = board.silent_for_s(now_s)
     if silent_s is None:
         return ()
-    return ((Piece(f"no answer since {silent_s:.0f} s  {board.trouble}", Style.ALARM),),)
+    return ((Piece(f"no answer for {silent_s:.0f} s  {board.trouble}", Style.ALARM),),)
 
 
 def remarks(detail: Detail) -> str:
@@ -60,13 +60,15 @@ def remarks(detail: Detail) -> str:
     return f"shown: {', '.join(left)}; the rest: {more}" if left else ""
 
 
-def nodes(found: "Sequence[inventory_pb2.Node]") -> Table:
+def nodes(found: "Sequence[inventory_pb2.Node]", width: int) -> Table:
     """The nodes, with what each has free."""
-    return _table(
+    table = Table(
         ("node", "state", "devices free", "cores free", "memory free", "leases", "age"),
         (False, False, False, True, True, True, True),
-        [(each.name, _node(each)) for each in found],
+        tuple(each.name for each in found),
+        tuple(_node(each) for each in found),
     )
+    return pieces.fitted(table, (0, 0, 0, 2, 3, 0, 1), width)
 
 
 def _node(node: "inventory_pb2.Node") -> Line:
@@ -90,15 +92,16 @@ def _left(node: "inventory_pb2.Node", name: str) -> int:
     return max(0, left)
 
 
-def devices(found: "Sequence[inventory_pb2.Node]") -> Table:
+def devices(found: "Sequence[inventory_pb2.Node]", width: int) -> Table:
     """Every device of the nodes."""
-    rows = [
-        (f"{node.name}\n{each.device.id}", _device(node.name, each))
-        for node in found
-        for each in node.devices
-    ]
-    headings = ("node", "device", "model", "memory", "granted", "foreign", "state")
-    return _table(headings, (False, False, False, True, True, True, False), rows)
+    every = [(node.name, each) for node in found for each in node.devices]
+    table = Table(
+        ("node", "device", "model", "memory", "granted", "foreign", "state"),
+        (False, False, False, True, True, True, False),
+        tuple(f"{node}\n{each.device.id}" for node, each in every),
+        tuple(_device(*each) for each in every),
+    )
+    return pieces.fitted(table, (1, 0, 0, 2, 0, 0, 0), width)
 
 
 def _device(node: str, device: "inventory_pb2.NodeDevice") -> Line:
@@ -120,16 +123,21 @@ def _share(milli: int, style: Style) -> Piece:
     return Piece(units.percent(milli, _WHOLE_MILLI) + " %", style) if milli else NOTHING
 
 
-def leases(detail: Detail) -> Table:
+def leases(detail: Detail, width: int) -> Table:
     """The leases in the center, by allocation."""
-    rows = [
-        (lease.id, _lease(allocation, lease))
+    mine = [
+        (allocation, lease)
         for allocation in detail.allocations
         for lease in allocation.leases
         if lease.center == detail.center
     ]
-    headings = ("allocation", "tenant", "state", "node", "devices", "cores", "time left")
-    return _table(headings, (False, False, False, False, False, True, True), rows)
+    table = Table(
+        ("allocation", "tenant", "state", "node", "devices", "cores", "time left"),
+        (False, False, False, False, False, True, True),
+        tuple(lease.id for _, lease in mine),
+        tuple(_lease(*each) for each in mine),
+    )
+    return pieces.fitted(table, (0, 1, 0, 3, 0, 2, 0), width)
 
 
 def _lease(allocation: "allocation_pb2.Allocation", lease: "allocation_pb2.Lease") -> Line:
@@ -148,9 +156,3 @@ def _lease(allocation: "allocation_pb2.Allocation", lease: "allocation_pb2.Lease
         if allocation.remaining_ttl_ms
         else NOTHING,
     )
-
-
-def _table(
-    headings: tuple[str, ...], numbers: tuple[bool, ...], rows: "list[tuple[str, Line]]"
-) -> Table:
-    return Table(headings, numbers, tuple(key for key, _ in rows), tuple(line for _, line in rows))

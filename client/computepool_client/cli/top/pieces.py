@@ -7,6 +7,10 @@ from typing import Final, TypeAlias
 
 from rich.cells import cell_len
 
+_PADDING: Final = 2
+"""Cells beside the text of a column."""
+_SCROLL_BAR: Final = 2
+
 
 class Style(StrEnum):
     """What a text is, not which colour it has."""
@@ -45,6 +49,30 @@ class Table:
     numbers: tuple[bool, ...]
     keys: tuple[str, ...]
     rows: tuple[Line, ...]
+
+
+def fitted(table: Table, dispensable: Sequence[int], width: int) -> Table:
+    """As many columns as a width has room for.
+
+    Where there is no room, the column with the highest `dispensable` goes first;
+    0 never goes.
+    """
+    widths = [
+        max([cell_len(heading), *(cell_len(row[i].text) for row in table.rows)]) + _PADDING
+        for i, heading in enumerate(table.headings)
+    ]
+    kept = list(range(len(widths)))
+    while sum(widths[i] for i in kept) > width - _SCROLL_BAR:
+        first = max(kept, key=lambda i: dispensable[i])
+        if not dispensable[first]:
+            break
+        kept.remove(first)
+    return Table(
+        headings=tuple(table.headings[i] for i in kept),
+        numbers=tuple(table.numbers[i] for i in kept),
+        keys=table.keys,
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+    )
 
 
 def plain(line: Line) -> str:

@@ -58,9 +58,9 @@ class Rate:
 
 
 def sparkline(series: tuple[float, ...], width: int = SHOWN) -> str:
-    """The last points of a series as blocks, the highest full; spaces before the first."""
+    """The last points of a series as blocks, the highest full; spaces after the last."""
     shown = series[-width:]
     top = max(shown, default=0.0)
     steps = len(_BLOCKS) - 1
     marks = (_BLOCKS[min(steps, round(steps * each / top))] if top > 0 else "▁" for each in shown)
-    return "".join(marks).rjust(width)
+    return "".join(marks).ljust(width)

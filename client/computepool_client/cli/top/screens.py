@@ -16,29 +16,34 @@ from computepool_client.cli.top.pieces import Line
 
 _HELP: Final = """\
 [b]Keys[/b]
-  s            sort by the next column        r      turn the order round
-  /            show only what has these words (name, region, role, state); Esc shows all
-  Enter        open the center under the cursor; Esc goes back
-  p            count P at the next precision
-  space        hold the screen still, and go on
-  arrows, PgUp, PgDn, Home, End    move; a click on a heading sorts by it
-  ?            this help                      q      leave
+s          sort by the next column       r   turn the order round
+/          only what has these words in its name, region, role or state
+Esc        all again; back from a center
+Enter      open the center under the cursor: nodes, devices, leases
+p          count P at the next precision
+space      hold the screen still, and go on
+?          this help                     q   leave
+A click on a heading sorts by it, or turns the order round.
 
 [b]Figures[/b]
-  Amounts are devices; a center without devices counts processor cores.
-  use          what this pool has granted and what others use (foreign), in % of all there is
-  free         what new grants can have now; not open is free, too, but on nodes that take none
-  in flight    granted, and no report has shown it yet; oldest is the age of the oldest such grant
-  agents       active ones of all; age is that of the oldest number of the center
-  P            peak computing power, 10^15 calculations a second, at the precision named above
-  granted/s, refused/s    over the last 5 seconds, and before that as blocks
-  slowest      agents that have not reported for longest, and for how long
+Amounts are devices; a center without devices counts processor cores.
+use        granted by this pool or used by others (foreign), of all
+free       what new grants can have now
+not open   free, too, but on nodes that take no new grants
+in flight  granted, and no report has shown it yet
+oldest     age of the oldest grant in flight
+agents     active ones of all
+age        of the oldest number of the center
+P          peak computing power, 10^15 calculations a second
+granted, refused   a second, over the last 5; before that as blocks
+slowest    agents that have not reported for longest
 
 [b]States[/b]
-  open, cordoned (by an operator), silent (no agent active), part silent, n closed (nodes that
-  take no grants), overfull (more is used than there is)
+open; cordoned (by an operator); silent (no agent is active);
+part silent; n closed (nodes that take no grants); overfull
+(more is used than there is)
 
-Grey figures are old: there has been no answer for the time that the first line says.
+Figures in grey are old: the first line says how old.
 """
 
 
@@ -58,7 +63,7 @@ class HelpScreen(ModalScreen[None]):
 class CenterScreen(Screen[None]):
     """Nodes, devices and leases of one center.
 
-    Its main line is asked for anew by `refresh_head`, since the view goes on.
+    `head` is asked for its first lines at each refresh, since the view goes on.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,23 +93,28 @@ class CenterScreen(Screen[None]):
         yield Static("asking the broker ...", id="center-foot")
         yield Footer()
 
+    @property
+    def filled(self) -> bool:
+        """Whether its tables show anything yet."""
+        return self._shown_s is not None
+
     def on_mount(self) -> None:
         """See textual."""
-        self.refresh_head()
+        self.show(None)
         self._tables["nodes"].focus()
 
-    def refresh_head(self) -> None:
-        """Writes the lines above the tables anew."""
-        self.query_one("#center-head", Static).update(text(*self._head()))
-
     def show(self, detail: Detail | None) -> None:
-        """Fills the tables, when this is newer than what they show."""
+        """Writes the lines above anew; fills the tables, when this is newer than what they show."""
+        if not self.is_mounted:
+            return
+        self.query_one("#center-head", Static).update(text(*self._head()))
         if detail is None or detail.center != self.center or detail.seen_s == self._shown_s:
             return
         self._shown_s = detail.seen_s
-        self._tables["nodes"].show(inside.nodes(detail.nodes))
-        self._tables["devices"].show(inside.devices(detail.nodes))
-        self._tables["leases"].show(inside.leases(detail))
+        width = self.size.width
+        self._tables["nodes"].show(inside.nodes(detail.nodes, width))
+        self._tables["devices"].show(inside.devices(detail.nodes, width))
+        self._tables["leases"].show(inside.leases(detail, width))
         self.query_one("#center-foot", Static).update(inside.remarks(detail))
 
     def action_tab(self, name: str) -> None:
