@@ -26,6 +26,7 @@ from computepool_broker.rpc.lists import Lists
 from computepool_broker.rpc.server import BrokerServer, bare_server
 from computepool_broker.rpc.stream import StreamParts
 from computepool_broker.rpc.to_wire import SpecWriter
+from computepool_broker.rpc.watches import WatchCalls
 from computepool_broker.services.agents import AgentService
 from computepool_broker.services.allocations import AllocationService
 from computepool_broker.services.audit import Auditor
@@ -36,9 +37,11 @@ from computepool_broker.services.explanations import Explanations
 from computepool_broker.services.grants import Grants
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.life_log import LifeLog
 from computepool_broker.services.lists import ListService
 from computepool_broker.services.pool import Pool
 from computepool_broker.services.waits import Waits
+from computepool_broker.services.watch_tokens import LIFE_BYTES
 from computepool_broker.store.embedded import EmbeddedStore
 
 if TYPE_CHECKING:
@@ -100,7 +103,16 @@ class Broker:
         answers = Answers(pool, writer, lambda: self._store.durable)
         inventory = InventoryService(pool)
         lists = Lists(pool, ListService(pool), inventory, answers)
+        self._watches = watches = WatchCalls(
+            pool,
+            answers,
+            inventory,
+            secrets.token_bytes(LIFE_BYTES),
+            time.monotonic,
+            random.SystemRandom().random,
+        )
         self._chores = Chores(pool, auditor, monotonic_ms)
+        pool.followers.append(LifeLog(whole=config.log_level == "debug"))
         self._metrics = make_metrics(pool, config)
         self._server = BrokerServer(
             bare_server(pool.tally, log_calls=config.log_level == "debug"),
@@ -111,8 +123,9 @@ class Broker:
                 BulkCalls(BulkService(pool, grants, waits), reader, answers),
                 StreamParts(pool, grants, waits, reader, answers),
                 lists,
+                watches,
             ),
-            InventoryServicer(inventory, agents, auditor, pool, lists),
+            InventoryServicer(inventory, agents, auditor, pool, lists, watches),
         )
 
     async def run(self) -> int:
@@ -172,6 +185,7 @@ class Broker:
                 task.cancel()
             self.pool.closing.set()
             self._agents.hang_up()
+            self._watches.hang_up()
             await self._server.stop(0 if self._failed else self._config.stop_grace_s)
             if self._metrics is not None:
                 await self._metrics.stop()

@@ -12,6 +12,7 @@ from computepool_broker.errors import (
     InvalidArgumentError,
     NodeOwnedError,
     OverloadedError,
+    PoolError,
     ProtocolUnsupportedError,
     ReportOutOfOrderError,
     SessionStaleError,
@@ -102,6 +103,7 @@ class AgentService:
         life.begin(record.session, pool.clock.now_ms)
         self._intake.forget(record.name)
         life.bell.set()
+        pool.tally.sessions += 1
         log.info(
             "session_opened",
             agent=record.name,
@@ -202,6 +204,15 @@ class AgentService:
             NodeOwnedError: It reports another agent's node.
             InvalidArgumentError: A node or a lease twice, too many, or gone without having been.
         """
+        try:
+            answer = await self._sync(report)
+        except PoolError:
+            self._pool.tally.reports.add("rejected")
+            raise
+        self._pool.tally.reported(kind_of(report, answer), len(report.nodes))
+        return answer
+
+    async def _sync(self, report: Report) -> Answer:
         self._present(report.agent, report.session)
         life = self._pool.life(report.agent)
         before_ms, life.heard_ms = life.heard_ms, self._pool.clock.now_ms
@@ -214,6 +225,17 @@ class AgentService:
             if life.calls == call:
                 life.heard_ms = before_ms
             raise
+
+
+def kind_of(report: Report, answer: Answer) -> str:
+    """What became of a report, in the words of tally.REPORTS."""
+    if answer.part_accepted:
+        return "part"
+    if answer.want_full:
+        return "want_full"
+    if report.delta:
+        return "delta"
+    return "unchanged" if report.nodes_unchanged else "full"
 
 
 def _check_successor(book: AgentBook, record: AgentRecord, *, awaited: bool) -> None:

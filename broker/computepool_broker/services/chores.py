@@ -102,7 +102,6 @@ class Chores:
                 if tx is not None:
                     stage(tx)
                 pool.ttl.drop(key)
-                log.info("allocation_expired", allocation=key)
 
     def _give_up(self, stage: Stage, ids: list[str]) -> None:
         pool = self._pool
@@ -121,7 +120,6 @@ class Chores:
             )
             if tx is not None:
                 stage(tx)
-            log.info("allocation_not_admitted", allocation=key, nodes=waiting[:8])
 
     def _forget(self, stage: Stage, ids: list[str]) -> None:
         pool = self._pool
@@ -199,4 +197,3 @@ class Chores:
                 )
                 if tx is not None:
                     stage(tx)
-                log.warning("allocation_lost", allocation=allocation.id, agent=agent)

@@ -21,6 +21,7 @@ from computepool_broker.model.records import (
     EndReason,
     PartState,
 )
+from computepool_broker.services.life_log import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -99,7 +100,15 @@ class Settler:
         adopted = isinstance(outcome, Committed)
         if adopted:
             self._pool.start_clocks(self._pool.state.allocations[lease.record.allocation_id])
-        log.info("lease_adopted", agent=agent, lease=lease.lease_id, adopted=adopted)
+        log.info(
+            "lease_adopted",
+            agent=agent,
+            lease=lease.lease_id,
+            adopted=adopted,
+            allocation=lease.record.allocation_id,
+            tenant=lease.record.tenant,
+            request_id=lease.record.request_id,
+        )
 
     def _known(self, stage: Stage, ref: LeaseRef, lease: Held, *, fresh: bool) -> None:
         state = self._pool.state
@@ -141,7 +150,14 @@ class Settler:
         life.refusals += 1
         life.last_refusal = lease.reason
         life.suspects.add(part.node)
-        log.info("lease_refused", agent=agent, lease=lease.lease_id, reason=lease.reason)
+        pool.tally.lease_refusals.add(lease.reason)
+        log.info(
+            "lease_refused",
+            agent=agent,
+            lease=lease.lease_id,
+            reason=lease.reason,
+            **named(allocation),
+        )
         stage(Transaction(state.epoch, blockers=(SetBlockers(part.node, Blocker.SUSPECT),)))
         again = (
             allocation.state is AllocationState.RESERVED

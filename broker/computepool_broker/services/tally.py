@@ -178,7 +178,7 @@ class Tally:
         ended: Allocations that ended for their tenants, by EndReason.
         admit_s: From a grant to ACTIVE.
         reports: By what became of them, see REPORTS.
-        report_nodes: Nodes in the complete ones.
+        report_nodes: Nodes in those that were not refused.
         watch_lag_s: From a change's commit to its being handed to a watcher's stream.
     """
 
@@ -198,6 +198,11 @@ class Tally:
         self.watch_lag_s = Samples()
         self.audits = 0
         self.audit: AuditTally | None = None
+
+    def reported(self, kind: str, nodes: int) -> None:
+        """Count a report, or a part of one, and the nodes in it."""
+        self.reports.add(kind)
+        self.report_nodes += nodes
 
     def audited(self, findings: Mapping[str, int], wall_ms: int, took_s: float) -> None:
         """Take in an audit that has ended; `wall_ms` is the time of day."""

@@ -180,7 +180,7 @@ REPORTS = Metric(
     "more has to follow; want_full: must be made anew; rejected.", ("kind",),
 )  # fmt: skip
 REPORT_NODES = Metric(
-    COUNTER, "computepool_report_nodes", "Nodes that complete reports had numbers of."
+    COUNTER, "computepool_report_nodes", "Nodes that reports had numbers of."
 )
 LEASE_REFUSALS = Metric(
     COUNTER, "computepool_lease_refusals", "Leases that agents refused, by reason.", ("reason",)
