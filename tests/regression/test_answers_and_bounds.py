@@ -9,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from computepool.v1.allocation_pb2 import ListAllocationsRequest
 from computepool.v1.types_pb2 import AllocationSpec
 from computepool_broker.control.ttl import Deadlines
 from computepool_broker.errors import (
@@ -210,13 +211,16 @@ async def test_pages_of_many_allocations_do_not_look_at_all_of_them() -> None:
         await kit.allocations.release(ids[7], "", "")
         await kit.report()
         kit.pool.state.allocations = Counted(kit.pool.state.allocations)
-        rows, more = await kit.allocations.page(ids[4], 5, "", ended=False)
-        assert ([a.id for a in rows], more) == ([*ids[5:7], *ids[8:11]], True)
-        assert looked < 20
-        rows, more = await kit.allocations.page(ids[4], 5, "", ended=True)
-        assert ([a.id for a in rows], more) == (ids[5:10], True)
-        rows, more = await kit.allocations.page(ids[297], 5, "", ended=True)
-        assert ([a.id for a in rows], more) == (ids[298:], False)
+        request = ListAllocationsRequest(page_size=5)
+        request.page_token = (await kit.lists.allocations(request)).next_page_token
+        page = await kit.lists.allocations(request)
+        assert [a.id for a in page.allocations] == [*ids[5:7], *ids[8:11]]
+        assert page.next_page_token
+        assert looked < 40
+        late = ListAllocationsRequest(page_size=5, include_ended=True, filter=f"id > {ids[297]}")
+        page = await kit.lists.allocations(late)
+        assert [a.id for a in page.allocations] == ids[298:]
+        assert not page.next_page_token
 
 
 def test_ids_that_left_are_not_kept_for_ever() -> None:

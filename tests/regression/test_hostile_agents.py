@@ -24,7 +24,9 @@ TIB = 1024
 
 
 async def view_of(kit: BrokerKit) -> inventory_pb2.GetViewResponse:
-    wire = InventoryServicer(kit.inventory, kit.agents, kit.auditor, kit.pool, kit.lists)
+    wire = InventoryServicer(
+        kit.inventory, kit.agents, kit.auditor, kit.pool, kit.lists, kit.watches
+    )
     return await wire.GetView(inventory_pb2.GetViewRequest(), None)  # type: ignore[arg-type]
 
 

@@ -36,7 +36,9 @@ class SlowStore(MemoryStore):
 async def test_lists_and_views_show_only_what_is_durable() -> None:
     store = SlowStore()
     async with running_broker(make_node(), store=store) as kit:
-        servicer = InventoryServicer(kit.inventory, kit.agents, kit.auditor, kit.pool)
+        servicer = InventoryServicer(
+            kit.inventory, kit.agents, kit.auditor, kit.pool, kit.lists, kit.watches
+        )
         before = kit.pool.state.revision
         store.hold = True
         nodes = asyncio.ensure_future(servicer.ListNodes(wire.ListNodesRequest(), NO_CALL))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from computepool_broker.rpc.answers import Answers
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.lists import Lists
 from computepool_broker.rpc.to_wire import SpecWriter
+from computepool_broker.rpc.watches import WatchCalls
 from computepool_broker.services.agents import AgentService
 from computepool_broker.services.allocations import AllocationService
 from computepool_broker.services.audit import Auditor
@@ -27,6 +30,7 @@ from computepool_broker.services.lists import ListService
 from computepool_broker.services.messages import Mark, Open, Report
 from computepool_broker.services.pool import Pool
 from computepool_broker.services.waits import Waits
+from computepool_broker.services.watch_tokens import LIFE_BYTES
 from support.builders import make_agent, make_config, make_held, make_node, make_spec
 from support.memory_store import MemoryStore
 
@@ -69,6 +73,14 @@ class BrokerKit:
         self.inventory = InventoryService(self.pool)
         answers = Answers(self.pool, SpecWriter(), lambda: True)
         self.lists = Lists(self.pool, ListService(self.pool), self.inventory, answers)
+        self.watches = WatchCalls(
+            self.pool,
+            answers,
+            self.inventory,
+            secrets.token_bytes(LIFE_BYTES),
+            time.monotonic,
+            Random(1).random,
+        )
         self.auditor = Auditor(self.pool)
         self.chores = Chores(self.pool, self.auditor, lambda: self.monotonic_ms)
         self.wire = AgentServicer(self.agents, self.pool, SpecReader(), SpecWriter())
@@ -82,6 +94,7 @@ class BrokerKit:
 
     async def stop(self) -> None:
         """Stop in good order."""
+        self.watches.hang_up()
         await self.pool.committer.stop()
         await self.store.close()
 

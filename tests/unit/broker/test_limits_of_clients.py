@@ -177,17 +177,6 @@ def test_a_name_that_must_be_given_is_missed_by_name() -> None:
         from_wire.read_id("id", "")
 
 
-@pytest.mark.parametrize(
-    ("size", "token", "field"),
-    [(-1, "", "page_size"), (1001, "", "page_size"), (0, "a b", "page_token")],
-)
-def test_a_page_is_bounded(size: int, token: str, field: str) -> None:
-    assert from_wire.read_page(0, "") == (100, "")
-    assert from_wire.read_page(1000, "x") == (1000, "x")
-    with pytest.raises(InvalidArgumentError, match=f"^{field}:"):
-        from_wire.read_page(size, token)
-
-
 def test_a_create_waits_for_ten_seconds_unless_it_says_otherwise() -> None:
     request = wire.CreateAllocationRequest
     assert from_wire.read_wait_s(request()) == 10.0
