@@ -11,10 +11,13 @@ from computepool_broker.rpc.creates import read_create, read_release, read_renew
 from computepool_broker.rpc.stream import CallStream, StreamParts
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import grpc
 
     from computepool_broker.rpc.bulk import BulkCalls
     from computepool_broker.rpc.lists import Lists
+    from computepool_broker.rpc.watches import WatchCalls
     from computepool_broker.services.allocations import AllocationService
     from computepool_broker.services.explanations import Explanations
 
@@ -34,12 +37,14 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         bulk: BulkCalls,
         streams: StreamParts,
         lists: Lists,
+        watches: WatchCalls,
     ) -> None:
         self._service = service
         self._explanations = explanations
         self._bulk = bulk
         self._streams = streams
         self._lists = lists
+        self._watches = watches
         self._pool = streams.pool
         self._specs = streams.specs
         self._answers = streams.answers
@@ -128,6 +133,12 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         out = wire.ReleaseAllocationResponse()
         self._answers.fill(out.allocation, released)
         return out
+
+    def WatchAllocations(  # type: ignore[override] # yields bytes that many are told
+        self, request: wire.WatchAllocationsRequest, _: Context
+    ) -> AsyncIterator[bytes]:
+        """See the contract."""
+        return self._watches.allocations(request)
 
 
 def _most_wait_s(context: Context) -> float | None:

@@ -1,7 +1,4 @@
-"""One message per center, for whoever shows, lists or watches the view.
-
-Runs inside a job of the committer: what it reads must be durable before it is told.
-"""
+"""One message per center, for whoever shows, lists or watches the view."""
 
 from __future__ import annotations
 
@@ -10,11 +7,11 @@ from typing import TYPE_CHECKING
 from computepool.v1 import inventory_pb2 as wire
 from computepool_broker.model.accelerators import catalogue
 from computepool_broker.model.amounts import CPU, DISK, MEMORY, WHOLE_DEVICE
-from computepool_broker.model.records import AgentState
+from computepool_broker.services.centers import facts_of
 from computepool_broker.services.pool import NEVER
 
 if TYPE_CHECKING:
-    from computepool_broker.ledger.state import AgentBook
+    from computepool_broker.services.centers import CenterFacts
     from computepool_broker.services.pool import Pool
     from computepool_broker.services.view import CenterSums, Sums
 
@@ -22,54 +19,42 @@ MAX_SUM = 2**63 - 1
 
 
 def centers_of(pool: Pool, sums: dict[str, CenterSums], precision: str) -> list[wire.Center]:
-    """Every center that has an agent or a node, by name, with where it stands."""
-    places = _places(pool, sums)
-    agents: dict[str, list[AgentBook]] = {}
-    for book in pool.state.agents.values():
-        agents.setdefault(book.record.center, []).append(book)
-    ages = pool.center_ages_ms()
+    """Every center that has an agent or a node, by name, with where it stands.
+
+    In a job of the committer: what it reads must be durable before it is told.
+    """
     out = []
-    for name in sorted(places):
-        region, role = places[name]
-        center = wire.Center(region=region, role=role)
-        _fill(center.view, pool, name, agents.get(name, []), sums.get(name), precision)
-        center.view.age_ms = ages.get(name, 0) if name in sums else NEVER
+    for facts in facts_of(pool, sums):
+        center = wire.Center(region=facts.region, role=facts.role)
+        fill_center(center.view, facts, precision)
+        fill_ages(center.view, facts, pool)
         out.append(center)
     return out
 
 
-def _places(pool: Pool, sums: dict[str, CenterSums]) -> dict[str, tuple[str, str]]:
-    """Region and role by center."""
-    columns = pool.columns
-    out = {name: (columns.center_regions[columns.centers[name]], "") for name in sums}
-    for book in pool.state.agents.values():
-        out[book.record.center] = (book.record.region, book.record.role)
-    return out
-
-
-def _fill(
-    out: wire.CenterView,
-    pool: Pool,
-    name: str,
-    agents: list[AgentBook],
-    sums: CenterSums | None,
-    precision: str,
-) -> None:
-    cordon = pool.state.centers.get(name)
-    out.center = name
-    out.cordoned = bool(cordon and cordon.cordoned)
-    out.cordon_message = cordon.message if cordon and cordon.cordoned else ""
-    out.agents = len(agents)
-    out.agents_active = sum(a.state is AgentState.ACTIVE for a in agents)
+def fill_center(out: wire.CenterView, facts: CenterFacts, precision: str) -> None:
+    """Write all of a center but its ages."""
+    out.center = facts.name
+    out.cordoned = facts.cordoned
+    out.cordon_message = facts.cordon_message
+    out.agents = facts.agents
+    out.agents_active = facts.agents_active
+    sums = facts.sums
     if sums is None:
         return
     out.nodes, out.nodes_schedulable = sums.nodes, sums.schedulable
-    if sums.oldest_in_flight_ms:
-        out.in_flight_age_ms = max(0, pool.wall_ms() - sums.oldest_in_flight_ms)
     for field, key in ((out.cpu_milli, CPU), (out.memory_mib, MEMORY), (out.disk_mib, DISK)):
         field.CopyFrom(_amounts(sums.fixed[key]))
     for model in sorted(sums.models):
         out.models.append(_model(model, sums.models[model], precision))
+
+
+def fill_ages(out: wire.CenterView, facts: CenterFacts, pool: Pool) -> None:
+    """Write how old a center's numbers are now."""
+    seen = facts.observed_ms
+    out.age_ms = NEVER if seen == NEVER else max(0, pool.clock.now_ms - seen)
+    if facts.sums is not None and facts.sums.oldest_in_flight_ms:
+        out.in_flight_age_ms = max(0, pool.wall_ms() - facts.sums.oldest_in_flight_ms)
 
 
 def _amounts(s: Sums) -> wire.Amounts:

@@ -13,9 +13,12 @@ from computepool_broker.rpc import from_wire, limits, to_wire
 from computepool_broker.rpc.centers import centers_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import grpc
 
     from computepool_broker.rpc.lists import Lists
+    from computepool_broker.rpc.watches import WatchCalls
     from computepool_broker.services.agents import AgentService
     from computepool_broker.services.audit import Auditor
     from computepool_broker.services.inventory import InventoryService
@@ -37,12 +40,14 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         auditor: Auditor,
         pool: Pool,
         lists: Lists,
+        watches: WatchCalls,
     ) -> None:
         self._service = service
         self._agents = agents
         self._auditor = auditor
         self._pool = pool
         self._lists = lists
+        self._watches = watches
 
     async def GetView(self, request: wire.GetViewRequest, _: Context) -> wire.GetViewResponse:
         """See the contract."""
@@ -70,6 +75,16 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
             regions[name].centers.append(center.view)
         out.regions.extend(regions[name] for name in sorted(regions))
         return out
+
+    def WatchView(  # type: ignore[override] # yields bytes that many are told
+        self, request: wire.WatchViewRequest, _: Context
+    ) -> AsyncIterator[bytes]:
+        """See the contract."""
+        return self._watches.view(request)
+
+    def Drain(self, request: wire.DrainRequest, _: Context) -> AsyncIterator[wire.DrainResponse]:
+        """See the contract."""
+        return self._watches.drain(request)
 
     async def ListNodes(self, request: wire.ListNodesRequest, _: Context) -> wire.ListNodesResponse:
         """See the contract."""
