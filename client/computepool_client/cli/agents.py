@@ -1,11 +1,10 @@
 """`computepool agents` and `forget`: who reports to the pool, and striking one off."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from computepool_client.cli import documents, exits, flags, listing, screen, units
+from computepool_client.cli import asking, documents, flags, listing, screen, units
 from computepool_client.cli.connection import Connection, Printing
 from computepool_client.cli.repeating import Repeat
 
@@ -97,7 +96,11 @@ def forget(
     elsewhere it needs --yes.
     """
     if not yes:
-        _ask(agent)
+        asking.confirm(
+            f"Forget {agent}? Its leases end as LOST, its nodes leave the view.",
+            "Not forgotten.",
+            "confirm that the agent loses all its leases",
+        )
     with connection.client() as pool:
         answer = pool.forget_agent(agent)
     if connection.as_json:
@@ -111,19 +114,6 @@ def forget(
 
 def _counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def _ask(agent: str) -> None:
-    """Asks on a terminal, and ends the command unless the answer is yes."""
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(
-            "nobody can be asked here: confirm that the agent loses all its leases",
-            param_hint="--yes",
-        )
-    question = f"Forget {screen.clean(agent)}? Its leases end as LOST, its nodes leave the view."
-    if not typer.confirm(question, err=True):
-        screen.remark("Not forgotten.")
-        raise typer.Exit(exits.Exit.FAILED)
 
 
 _KIND: "listing.Kind[inventory_pb2.Agent]" = listing.Kind(

@@ -40,7 +40,7 @@ def explain(
     allocation: Annotated[
         str,
         typer.Argument(
-            metavar="[ID]", show_default=False, help="An allocation; or else say what is wanted."
+            metavar="ID", show_default=False, help="An allocation; or else say what is wanted."
         ),
     ] = "",
 ) -> None:

@@ -19,6 +19,7 @@ from computepool_client.cli import (
     cordon,
     exits,
     explain,
+    many,
     nodes,
     version,
     view,
@@ -54,6 +55,7 @@ def build() -> typer.Typer:
         allocate,
         explain,
         allocations,
+        many,
         cordon,
     ):
         group.register(app)
