@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from computepool.v1 import allocation_pb2, inventory_pb2, types_pb2
 
 
@@ -108,7 +110,7 @@ def make_allocation(
     )
 
 
-def make_refusal(center: str = "tj-1", **others: int) -> allocation_pb2.Refusal:
+def make_refusal(center: str = "tj-1", **others: Any) -> allocation_pb2.Refusal:
     return allocation_pb2.Refusal(
         summary="no center has 16 free A100 on one node",
         centers=[

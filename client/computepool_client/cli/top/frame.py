@@ -18,6 +18,7 @@ from computepool_client.cli.top.rates import SHOWN, Rate, sparkline
 _NEARLY_FULL: Final = 0.9
 # Rows of the screen that leave room for more than one line of agents.
 _TALL: Final = 36
+_WIDE: Final = 110
 _MOST_SLOW: Final = 5
 _MOST_BAR: Final = 40
 
@@ -58,7 +59,7 @@ def frame(board: Board, look: Look, now_s: float) -> Frame:
         backwards=look.backwards,
     )
     rows = centers.by_region(board.centers.values())
-    head = (*_status(board, look, silent_s), *_banners(board))
+    head = (*_status(board, look, silent_s), *_banners(board, look.width))
     figures, bars = _figures(board, rows[-1], look, now_s), _bars(rows[:-1], look)
     table = columns.table(shown, look.sort, now_s, look.width, backwards=look.backwards)
     slowest = _slowest(board.agents, look, now_s)
@@ -88,7 +89,7 @@ def _status(board: Board, look: Look, silent_s: float | None) -> tuple[Line, ...
     return pieces.spread(parts, look.width, "  ")
 
 
-def _banners(board: Board) -> tuple[Line, ...]:
+def _banners(board: Board, width: int) -> tuple[Line, ...]:
     totals = board.totals or Totals()
     said: list[Line] = []
     if totals.warming_up:
@@ -100,7 +101,7 @@ def _banners(board: Board) -> tuple[Line, ...]:
     if totals.audit_findings > 0:
         text = f"AUDIT: {totals.audit_findings:,} findings; `computepool audit` names them"
         said.append((Piece(text, Style.ALARM),))
-    return tuple(said)
+    return tuple(pieces.cut(each, width) for each in said)
 
 
 def _figures(board: Board, whole: RegionRow, look: Look, now_s: float) -> tuple[Line, ...]:
@@ -164,7 +165,7 @@ def _bars(regions: list[RegionRow], look: Look) -> tuple[Line, ...]:
     if len(shown) < len(regions):
         left = len(regions) - len(shown)
         lines.append((Piece(f"... and {left} more regions", Style.DIM),))
-    return tuple(lines)
+    return tuple(pieces.cut(each, look.width) for each in lines)
 
 
 def _bar(row: RegionRow, names: int, width: int) -> Line:
@@ -206,18 +207,18 @@ def _slowest(agents: tuple[AgentRow, ...], look: Look, now_s: float) -> tuple[Li
         return ()
     if look.height >= _TALL:
         head: Line = (Piece("slowest agents", Style.STRONG),)
-        return (head, *(_agent(each, now_s) for each in worst))
+        return (head, *(pieces.cut(_agent(each, look.width, now_s), look.width) for each in worst))
     parts: list[Line] = [(Piece("slowest", Style.STRONG),)]
     parts += [(Piece(f"{each.name} "), _heard(each, now_s)) for each in worst]
     return pieces.spread(parts, look.width, "  ")[:1]
 
 
-def _agent(agent: AgentRow, now_s: float) -> Line:
+def _agent(agent: AgentRow, width: int, now_s: float) -> Line:
     heard = _heard(agent, now_s)
     refused = f"  {agent.refusals:,} refusals ({agent.last_refusal})" if agent.refusals else ""
     return (
         Piece(pieces.padded(agent.name, 28) + " "),
-        Piece(pieces.padded(agent.center, 22) + " ", Style.DIM),
+        Piece((pieces.padded(agent.center, 22) + " ") * (width >= _WIDE), Style.DIM),
         Piece(pieces.padded(heard.text, 6, right=True), heard.style),
         Piece(f"  {pieces.padded(agent.state, 12)}"),
         Piece(f" {agent.nodes:>7,} nodes {agent.leases:>7,} leases"),

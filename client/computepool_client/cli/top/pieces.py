@@ -85,11 +85,23 @@ def dimmed(lines: Iterable[Line]) -> tuple[Line, ...]:
     return tuple(tuple(replace(piece, style=Style.DIM) for piece in line) for line in lines)
 
 
+def cut(line: Line, width: int) -> Line:
+    """The pieces of a line that a width has room for, the last one with an ellipsis."""
+    kept: list[Piece] = []
+    for piece in line:
+        length = cell_len(piece.text)
+        if length > width:
+            return (*kept, replace(piece, text=padded(piece.text, width))) if width else tuple(kept)
+        kept.append(piece)
+        width -= length
+    return line
+
+
 def spread(parts: Sequence[Line], width: int, gap: str = "   ") -> tuple[Line, ...]:
     """Parts beside each other, in as many lines as they need at a width."""
     lines: list[list[Piece]] = [[]]
     used = 0
-    for part in parts:
+    for part in (cut(each, width) for each in parts):
         length = cell_len(plain(part))
         if lines[-1] and used + len(gap) + length > width:
             lines.append([])
