@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from computepool_agents.talk import Identity
 
 CONTACT_LOST = "CONTACT_LOST"
+REFUSED_REPORTS = frozenset({"INVALID_FIELD", "REPORT_OUT_OF_ORDER"})
+"""Reasons for which another difference to the same report would be refused as well."""
 CONTACT_CHECK_S = 1.0
 LEAST_CONTACT_CHECK_S = 0.05
 MAX_PAUSE_S = 600.0
@@ -182,7 +184,7 @@ class Agent:
         mark = Mark.of(opened.mark)
         if not continues(mark, self._book.seen):
             raise SessionStaleError("STORE_WENT_BACK", f"{mark} after {self._book.seen}")
-        talk = self._talk = Talk(self._identity.agent, session, mark.identity)
+        talk = self._talk = Talk.begun(self._identity.agent, session, opened)
         doorbell = self._tasks.create_task(self._listen(talk))
         self._wake.clear()
         try:
@@ -231,16 +233,18 @@ class Agent:
             try:
                 nodes = await self._wiring.backend.nodes(self._book.held)
                 self._nodes = {node.name: node for node in nodes}
-                held = list(self._book.held.values())
-                answers = await self._wiring.link.report(talk.report(self._reporter, held, nodes))
+                parts = talk.report(self._reporter, self._book.held.values(), nodes)
+                answers = await self._wiring.link.report(parts)
             except (RetryableError, BackendError) as error:
+                if isinstance(error, RetryableError) and error.reason in REFUSED_REPORTS:
+                    talk.doubted()
                 if backoff.failures == 0:
                     self._log.warning("report not delivered, trying on", why=str(error))
                 await asyncio.sleep(backoff.next_s())
             else:
                 if backoff.failures:
                     self._log.info("report delivered again", tries=backoff.failures + 1)
-                talk.delivered(nodes, want_full=answers[0].response.want_full)
+                talk.delivered(want_full=answers[0].response.want_full)
                 for answer in answers:
                     await self._apply(talk, answer)
                 self._say_ready()

@@ -192,8 +192,8 @@ class Arbiter:
 
 
 def _refused(command: agent.LeaseCommand, refusal: admission.Refusal) -> Held:
-    # The id is all that is kept: a record that was refused may be malformed.
-    record = types.LeaseRecord(lease_id=command.lease_id)
+    # Hardly more than the id is kept: a record that was refused may be malformed.
+    record = types.LeaseRecord(lease_id=command.lease_id, node=command.record.node)
     return Held(record, REFUSED, refusal.reason, refusal.message)
 
 

@@ -1,4 +1,4 @@
-"""One report: nodes and held leases as messages, in parts that fit into the wire's limit.
+"""One report, whole or what changed, as messages in parts that fit into the wire's limit.
 
 May import model and the generated protos. Pure, but for a cache of messages that it makes
 again and again: nodes are immutable, so an equal object gives an equal message.
@@ -7,6 +7,7 @@ again and again: nodes are immutable, so an equal object gives an equal message.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from computepool.v1 import agent_pb2 as agent
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from computepool_agents.model import Device, Held, Node
+
+    _Entry = tuple[str, agent.NodeReport | agent.HeldLease | str, int]
 
 PART_BYTES = 1 << 20  # a quarter of what a message may have
 MAX_PARTS = 1_000
@@ -44,6 +47,30 @@ class Heading:
     applied_revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What has changed since a report that was answered.
+
+    Attributes:
+        base: Number of that report.
+        leases: Leases held since, or in another state.
+        leases_gone: Ids of leases no longer held.
+        nodes: Nodes that are new or different.
+        nodes_gone: Names of nodes no longer there.
+    """
+
+    base: int
+    leases: Sequence[Held] = ()
+    leases_gone: Sequence[str] = ()
+    nodes: Sequence[Node] = ()
+    nodes_gone: Sequence[str] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of things that it names."""
+        return len(self.leases) + len(self.leases_gone) + len(self.nodes) + len(self.nodes_gone)
+
+
 class Reporter:
     """Makes the requests of a report."""
 
@@ -59,7 +86,7 @@ class Reporter:
         *,
         with_records: bool,
     ) -> list[agent.SyncRequest]:
-        """Make one report.
+        """Make one whole report.
 
         Args:
             heading: Goes on every part.
@@ -70,7 +97,46 @@ class Reporter:
         Raises:
             ReportTooLargeError: It would need more than 1,000 parts.
         """
-        parts = self._packed(leases, nodes or (), with_records=with_records)
+        entries = chain(
+            _leases(leases, with_records=with_records), (self._node(node) for node in nodes or ())
+        )
+        parts = self._packed(heading, entries)
+        for part in parts:
+            part.nodes_unchanged = nodes is None
+        if nodes is not None and len(self._made) > len(nodes):
+            names = {node.name for node in nodes}
+            self._made = {name: made for name, made in self._made.items() if name in names}
+        return parts
+
+    def difference(self, heading: Heading, changes: Difference) -> list[agent.SyncRequest]:
+        """Make one report that names only what changed.
+
+        Raises:
+            ReportTooLargeError: It would need more than 1,000 parts.
+        """
+        entries = chain(
+            _leases(changes.leases, with_records=False),
+            (self._node(node) for node in changes.nodes),
+            (("nodes_gone", name, len(name)) for name in changes.nodes_gone),
+            (("leases_gone", name, len(name)) for name in changes.leases_gone),
+        )
+        parts = self._packed(heading, entries)
+        for part in parts:
+            part.delta, part.base_sequence = True, changes.base
+        for name in changes.nodes_gone:
+            self._made.pop(name, None)
+        return parts
+
+    def _packed(self, heading: Heading, entries: Iterable[_Entry]) -> list[agent.SyncRequest]:
+        parts = [agent.SyncRequest()]
+        room = self._part_bytes
+        for kind, entry, size in entries:
+            needed = size + _FRAMING_BYTES
+            if needed > room and room < self._part_bytes:
+                parts.append(agent.SyncRequest())
+                room = self._part_bytes
+            room -= needed
+            getattr(parts[-1], kind).append(entry)
         if len(parts) > MAX_PARTS:
             raise ReportTooLargeError(f"the report would have {len(parts)} parts")
         for place, part in enumerate(parts):
@@ -80,47 +146,20 @@ class Reporter:
             part.part = place
             part.parts = len(parts)
             part.applied_revision = heading.applied_revision
-            part.nodes_unchanged = nodes is None
-        self._forget_but(nodes)
         return parts
 
-    def _packed(
-        self, leases: Iterable[Held], nodes: Iterable[Node], *, with_records: bool
-    ) -> list[agent.SyncRequest]:
-        parts = [agent.SyncRequest()]
-        room = self._part_bytes
-        for entry, size in self._entries(leases, nodes, with_records=with_records):
-            needed = size + _FRAMING_BYTES
-            if needed > room and room < self._part_bytes:
-                parts.append(agent.SyncRequest())
-                room = self._part_bytes
-            room -= needed
-            if isinstance(entry, agent.NodeReport):
-                parts[-1].nodes.append(entry)
-            else:
-                parts[-1].leases.append(entry)
-        return parts
-
-    def _entries(
-        self, leases: Iterable[Held], nodes: Iterable[Node], *, with_records: bool
-    ) -> Iterator[tuple[agent.NodeReport | agent.HeldLease, int]]:
-        for lease in leases:
-            message = lease_message(lease, with_record=with_records)
-            yield message, message.ByteSize()
-        for node in nodes:
-            yield self._node(node)
-
-    def _node(self, node: Node) -> tuple[agent.NodeReport, int]:
+    def _node(self, node: Node) -> _Entry:
         made = self._made.get(node.name)
         if made is None or made[0] is not node:
             message = node_message(node)
             made = self._made[node.name] = (node, message, message.ByteSize())
-        return made[1], made[2]
+        return "nodes", made[1], made[2]
 
-    def _forget_but(self, nodes: Sequence[Node] | None) -> None:
-        if nodes is not None and len(self._made) > len(nodes):
-            names = {node.name for node in nodes}
-            self._made = {name: made for name, made in self._made.items() if name in names}
+
+def _leases(leases: Iterable[Held], *, with_records: bool) -> Iterator[_Entry]:
+    for lease in leases:
+        message = lease_message(lease, with_record=with_records)
+        yield "leases", message, message.ByteSize()
 
 
 def lease_message(lease: Held, *, with_record: bool) -> agent.HeldLease:

@@ -72,6 +72,7 @@ class SimAgent:
         self.clock = HandClock(boot_id=f"boot-{name}")
         self.plan = nodes
         self.part_bytes = PART_BYTES
+        self.only_wholes = False
         self.engine = ChoosyEngine(*nodes)
         self.identity = Identity(name, center, "r1", "core", "small", "1")
         self.talk: Talk | None = None
@@ -150,20 +151,21 @@ class SimAgent:
         """Talk on in the new session, unless the store went back in time."""
         mark = Mark.of(response.mark)
         assert continues(mark, self.book.seen), (mark, self.book.seen)
-        self.talk = Talk(self.name, self.session, mark.identity)
+        self.talk = Talk.begun(self.name, self.session, response)
+        assert self.talk.deltas, "the broker says that it takes deltas"
 
     async def report(self) -> list[agent_pb2.SyncRequest]:
         """The next report, or its retry, of things as they are now."""
         assert self.talk is not None
         nodes = await self.engine.nodes(self.book.held)
         self._agent._nodes = {node.name: node for node in nodes}
-        self._reported = nodes
-        return self.talk.report(self._reporter, list(self.book.held.values()), nodes)
+        self.talk.deltas = not self.only_wholes
+        return self.talk.report(self._reporter, self.book.held.values(), nodes)
 
     async def answered(self, response: agent_pb2.SyncResponse, sent_s: float) -> None:
         """A report was answered: note it and apply the answer."""
         assert self.talk is not None
-        self.talk.delivered(self._reported, want_full=response.want_full)
+        self.talk.delivered(want_full=response.want_full)
         await self.apply(response, sent_s)
 
     async def apply(self, response: agent_pb2.SyncResponse, sent_s: float) -> None:
