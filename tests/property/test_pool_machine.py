@@ -15,12 +15,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from computepool_agents.admission import Refusal
 from computepool_broker.errors import (
@@ -155,8 +150,9 @@ class PoolMachine(RuleBasedStateMachine):
         for _ in range(ticks):
             self.w.tick()
 
-    @rule(at=st.integers(0, 3), fate=st.sampled_from(FATES))
-    def an_agent_reports(self, at: int, fate: str) -> None:
+    @rule(at=st.integers(0, 3), fate=st.sampled_from(FATES), only_wholes=st.booleans())
+    def an_agent_reports(self, at: int, fate: str, only_wholes: bool) -> None:
+        self.agent(at).only_wholes = only_wholes
         self.w.report(self.agent(at).name, fate)
 
     @rule()

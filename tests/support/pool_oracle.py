@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from computepool.v1 import agent_pb2
 from computepool_agents.model import ADMITTED, STARTED
+from computepool_broker.ledger import reconcile
 from computepool_broker.ledger.invariants import check_invariants
 from computepool_broker.model import codec
 from computepool_broker.model.records import (
@@ -146,6 +147,31 @@ class Oracle:
         leases = self.kit.pool.state.agents[agent.name].leases
         assert watch.must <= leases.keys(), f"lost: {watch.must - leases.keys()}"
         assert not watch.must_not & leases.keys(), f"resurrected: {watch.must_not & leases.keys()}"
+
+    def settled(self, agent: SimAgent, answer: agent_pb2.SyncResponse) -> None:
+        """What a report said is known whole, and nothing that it leads to was left out.
+
+        Whether it was whole or a difference: compared with all leases, not with those that moved.
+        """
+        state = self.kit.pool.state
+        if answer.want_full or answer.mark.revision != state.revision:
+            return  # nothing of it counts, or the ledger has gone on since
+        assert agent.talk is not None
+        assert agent.talk.sent is not None
+        said, held = agent.talk.sent, self.kit.pool.life(agent.name).held
+        assert {k: int(h.state) for k, h in held.items()} == {
+            k: int(h.state) for k, h in said.leases.items()
+        }
+        book = state.agents[agent.name]
+        assert book.nodes - book.gone == said.nodes.keys()
+        every = book.leases.keys() | held.keys()
+        want = {
+            (line.lease_id, int(line.action))
+            for line in reconcile.commands(state, book, held, every)
+        }
+        assert {(c.lease_id, int(c.action)) for c in answer.commands} == want
+        applied = self.kit.pool.life(agent.name).applied_revision
+        assert not reconcile.torn_down(state, book, held, applied, every)
 
     def answered(self, answer: agent_pb2.SyncResponse) -> None:
         """An agent is told only what is on the disk."""

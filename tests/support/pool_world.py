@@ -221,6 +221,7 @@ class World:
         if answer is None or agent.talk is not talk:
             return
         self.oracle.reported(agent, watch, answer)
+        self.oracle.settled(agent, answer)
         if fate == "answer_late":
             self.late_answers.append((agent.name, talk, answer.SerializeToString(), sent_s))
         elif fate != "answer_lost":
