@@ -7,6 +7,7 @@ composition root; knows the broker, the journal, the engine and the clock by the
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,17 +25,18 @@ from computepool_agents.works import Surroundings, Works
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
     from computepool.v1 import agent_pb2 as agent
+    from computepool.v1.types_pb2 import LeaseState
     from computepool_agents.answers import Plan
     from computepool_agents.backends.base import Backend
     from computepool_agents.clock import Clock
     from computepool_agents.journal import Journal
     from computepool_agents.link import Answer, Link
-    from computepool_agents.model import Node
+    from computepool_agents.model import Held, Node
     from computepool_agents.talk import Identity
 
 CONTACT_LOST = "CONTACT_LOST"
@@ -78,6 +80,17 @@ class Wiring:
     on_ready: Callable[[], None]
 
 
+def _named(lease: Held) -> dict[str, str]:
+    """What every line about a lease says of it."""
+    record = lease.record
+    return {
+        "lease": lease.lease_id,
+        "allocation": record.allocation_id,
+        "tenant": record.tenant,
+        "request_id": record.request_id,
+    }
+
+
 class Agent:
     """Runs until it is told to stop, or until only a person can help."""
 
@@ -92,9 +105,20 @@ class Agent:
         self._held_changed = asyncio.Event()
         self._talk: Talk | None = None
         self._nodes: dict[str, Node] = {}
+        self._refused: Counter[str] = Counter()
         self._ready = False
         self._tasks: asyncio.TaskGroup
         self._works: Works
+
+    @property
+    def leases(self) -> Mapping[LeaseState, int]:
+        """Number of leases held, by their state."""
+        return self._book.by_state
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Number of leases refused so far, by reason."""
+        return self._refused
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; leases stay, in the journal and in the engine.
@@ -132,7 +156,7 @@ class Agent:
             held = self._book.held.values()
             for lease in contact.expired(held, self._book.contact, now):
                 if self._works.end(lease, CONTACT_LOST, "the broker was silent for too long"):
-                    self._log.warning("contact lost, stopping lease", lease=lease.lease_id)
+                    self._log.warning("contact lost, stopping lease", **_named(lease))
             until_s = contact.next_stop_s(held, self._book.contact, now.boot_id) - now.at_s
             if until_s == float("inf"):
                 await self._held_changed.wait()
@@ -274,15 +298,16 @@ class Agent:
 
     def _log_plan(self, plan: Plan) -> None:
         for lease in plan.refused:
+            self._refused[lease.reason] += 1
             self._log.warning(
-                "lease refused", lease=lease.lease_id, reason=lease.reason, message=lease.message
+                "lease refused", **_named(lease), reason=lease.reason, message=lease.message
             )
         for lease in plan.teardowns:
-            self._log.info("lease revoked", lease=lease.lease_id, reason=lease.reason)
+            self._log.info("lease revoked", **_named(lease), reason=lease.reason)
         for lease_id in plan.change.drops:
             self._log.info("stopped lease forgotten", lease=lease_id)
         for lease in plan.change.puts:
-            self._log.debug("lease", lease=lease.lease_id, state=lease.state)
+            self._log.debug("lease", **_named(lease), state=lease.state)
 
     def _say_ready(self) -> None:
         if not self._ready:

@@ -43,6 +43,13 @@ _COMMON = (
             "names, one a line; removed at the start"
         ),
     ),
+    (
+        "metrics-listen",
+        "HOST:PORT",
+        "serve GET /metrics for Prometheus there; port 0 picks a free one; default off",
+    ),
+    ("metrics-ready-file", "PATH", "written with host:port when metrics are served"),
+    ("insecure", "", "serve metrics on other addresses than loopback"),
     ("log-level", "LEVEL", f"{', '.join(config.LOG_LEVELS)}; default info"),
     ("log-format", "FORMAT", "json (one object a line, default) or console; on standard error"),
 )
@@ -120,5 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         group = parser.add_argument_group(title)
         for flag, metavar, text in flags:
-            group.add_argument(f"--{flag}", metavar=metavar, help=text, action="append")
+            if metavar:
+                group.add_argument(f"--{flag}", metavar=metavar, help=text, action="append")
+            else:
+                group.add_argument(f"--{flag}", help=text, action="append_const", const="true")
     return parser

@@ -13,6 +13,8 @@ from computepool_agents.model import JOURNALLED, Change, Contact, Held, Mark
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from computepool.v1.types_pb2 import LeaseState
+
 
 class Book:
     """Held leases by id and by node, the highest mark seen, the last contact."""
@@ -25,6 +27,7 @@ class Book:
     ) -> None:
         self._held: dict[str, Held] = {}
         self._by_node: dict[str, dict[str, Held]] = {}
+        self._by_state: dict[LeaseState, int] = dict.fromkeys(JOURNALLED, 0)
         self.seen = seen
         self.contact = contact
         for lease in held:
@@ -34,6 +37,11 @@ class Book:
     def held(self) -> Mapping[str, Held]:
         """All journalled leases by id."""
         return self._held
+
+    @property
+    def by_state(self) -> Mapping[LeaseState, int]:
+        """Number of journalled leases in each state."""
+        return self._by_state
 
     def on_node(self, node: str) -> Mapping[str, Held]:
         """All journalled leases of one node, by id."""
@@ -55,12 +63,14 @@ class Book:
             raise ValueError(f"a lease in state {lease.state} is never held")
         self._drop(lease.lease_id)
         self._held[lease.lease_id] = lease
+        self._by_state[lease.state] += 1
         self._by_node.setdefault(lease.record.node, {})[lease.lease_id] = lease
 
     def _drop(self, lease_id: str) -> None:
         lease = self._held.pop(lease_id, None)
         if lease is None:
             return
+        self._by_state[lease.state] -= 1
         on_node = self._by_node[lease.record.node]
         del on_node[lease_id]
         if not on_node:

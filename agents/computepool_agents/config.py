@@ -6,6 +6,7 @@ environment are arguments; nothing is read from the disk here.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import socket
@@ -74,6 +75,15 @@ class SimulatedConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Where the figures are served; the file is told the address."""
+
+    host: str
+    port: int
+    ready_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of the process."""
 
@@ -82,6 +92,7 @@ class Config:
     ready_file: Path | None
     log_level: str
     log_format: str
+    metrics: MetricsConfig | None
     backend: ServerConfig | SimulatedConfig
 
 
@@ -146,6 +157,13 @@ class Given:
             raise self.error(flag, f"must be a number from {least:g} to {most:g}, not {value!r}")
         return number
 
+    def switch(self, flag: str) -> bool:
+        """Give whether something is on."""
+        value = self.text(flag).lower()
+        if value not in {"", "1", "true", "yes", "0", "false", "no"}:
+            raise self.error(flag, f"must be true or false, not {value!r}")
+        return value in {"1", "true", "yes"}
+
     def path(self, flag: str) -> Path | None:
         """Give a path, or None."""
         value = self.text(flag)
@@ -178,6 +196,7 @@ def make_config(given: Given) -> Config:
         ready_file=given.path("ready-file"),
         log_level=given.choice("log-level", LOG_LEVELS, "info"),
         log_format=given.choice("log-format", LOG_FORMATS, "json"),
+        metrics=_metrics(given),
         backend=_server(given, state_dir) if backend == "server" else _simulated(given),
     )
 
@@ -194,6 +213,35 @@ def _target(given: Given) -> str:
     if not match or not 0 < int(match[1]) <= 65_535:  # noqa: PLR2004 - the highest port
         raise given.error("broker", f"must be host:port, not {target!r}")
     return target
+
+
+def _metrics(given: Given) -> MetricsConfig | None:
+    target = given.text("metrics-listen")
+    ready_file = given.path("metrics-ready-file")
+    if not target:
+        if ready_file is not None:
+            raise given.error("metrics-ready-file", "means nothing without --metrics-listen")
+        return None
+    match = _TARGET.fullmatch(target)
+    if not match or int(match[1]) > 65_535:  # noqa: PLR2004 - the highest port
+        raise given.error("metrics-listen", f"must be host:port, not {target!r}")
+    host = target.removesuffix(f":{match[1]}")
+    if not given.switch("insecure") and not _is_loopback(host):
+        raise given.error(
+            "metrics-listen",
+            f"{host} is not loopback, and others could read there what the agent has and does; "
+            "say --insecure if that is what you want",
+        )
+    return MetricsConfig(host, int(match[1]), ready_file)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _server(given: Given, state_dir: Path) -> ServerConfig:

@@ -11,7 +11,7 @@ import random
 import time
 from contextlib import AsyncExitStack
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from computepool_agents import scenario
 from computepool_agents.agent import Agent, Wiring
@@ -26,6 +26,8 @@ from computepool_agents.journal import Journal
 from computepool_agents.session import Session, connect
 from computepool_agents.state_dir import StateDir, write_atomically
 from computepool_agents.talk import Identity
+from computepool_agents.telemetry.counted import CountedBackend, CountedLink
+from computepool_agents.telemetry.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +78,7 @@ class Process:
         self._log = log
         self._clock = BootClock()
         self._version = metadata.version("computepool")
+        self._tally = Tally()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
@@ -97,6 +100,7 @@ class Process:
                 agents = [await self._server(backend, session, ready, stack)]
             else:
                 agents = await self._simulated(backend, session, ready, stack)
+            await self._serve_metrics(stack)
             async with asyncio.TaskGroup() as group:
                 for agent in agents:
                     group.create_task(agent.run(stop))
@@ -149,16 +153,45 @@ class Process:
         backend: Backend,
         ready: ReadyFile,
     ) -> Agent:
+        contacts = self._tally.contact()
+        journal.on_commit = self._tally.commit_s.add
         wiring = Wiring(
-            link=link,
+            link=CountedLink(link, self._tally, contacts),
             journal=journal,
-            backend=backend,
+            backend=CountedBackend(backend, self._tally, contacts),
             clock=self._clock,
             rng=_rng(None),
             log=self._log.bind(agent=identity.agent),
             on_ready=ready.expect(identity.agent),
         )
-        return Agent(identity, wiring)
+        agent = Agent(identity, wiring)
+        self._tally.agents.append(agent)
+        return agent
+
+    async def _serve_metrics(self, stack: AsyncExitStack) -> None:
+        config = self._config
+        if config.metrics is None:
+            return
+        # Optional weight: the client library takes a while to import.
+        from computepool_agents.telemetry.endpoint import Endpoint  # noqa: PLC0415 - see above
+        from computepool_agents.telemetry.metrics import Renderer  # noqa: PLC0415 - see above
+
+        kind = "server" if isinstance(config.backend, ServerConfig) else "simulated"
+        renderer = Renderer({"version": self._version, "backend": kind})
+
+        async def collect() -> list[Any]:
+            return renderer.collect(self._tally)
+
+        endpoint = Endpoint(collect, renderer.page)
+        host, port = config.metrics.host, config.metrics.port
+        try:
+            address = f"{host}:{await endpoint.start(host, port)}"
+        except OSError as error:
+            raise ConfigError(f"--metrics-listen: {error}") from error
+        stack.push_async_callback(endpoint.stop)
+        self._log.info("metrics", address=address)
+        if config.metrics.ready_file is not None:
+            write_atomically(config.metrics.ready_file, f"{address}\n")
 
 
 def _rng(seed: str | None) -> random.Random:
