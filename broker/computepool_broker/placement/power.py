@@ -63,9 +63,9 @@ class Supply(NamedTuple):
     peaks: list[int]
     fit: NDArray[np.int64]
 
-    def most(self, power: Power, rows: NDArray[np.bool_] | slice) -> int:
-        """GFLOPS that the rows could give at the most."""
-        counts = self.fit[:, rows].sum(axis=1).tolist()
+    def most(self, power: Power, devices: NDArray[np.int64]) -> int:
+        """GFLOPS that so many devices of each model give at the most in one allocation."""
+        counts = devices.tolist()
         if not power.mixed:
             each = zip(self.peaks, counts, strict=True)
             return max((peak * min(count, MOST_DEVICES) for peak, count in each), default=0)

@@ -141,7 +141,7 @@ def test_a_gang_says_how_many_parts_fit_in_the_pool_and_in_each_center() -> None
     )
     assert story.parts_placeable == 4
     assert [(c.center, c.missing, c.nodes) for c in story.centers] == [
-        ("big", 3, 3),
+        ("big", 3, 1),
         ("small", 5, 1),
     ]
     assert story.summary == "no room for 6 x (1 device (any model)): only 4 parts can be placed now"
