@@ -242,13 +242,18 @@ class PoolClient:
         return self._call(self._allocations.ExplainAllocation, request)
 
     def watch_allocations(
-        self, filter_by: str = "", *, resume_token: str = "", changes_only: bool = False
+        self,
+        filter_by: str = "",
+        *,
+        resume_token: str = "",
+        changes_only: bool = False,
+        timeout_s: float | None = None,
     ) -> Iterator[allocation_pb2.WatchAllocationsResponse]:
         """How allocations change; ends when the iterator is closed."""
         request = allocation_pb2.WatchAllocationsRequest(
             filter=filter_by, resume_token=resume_token, changes_only=changes_only
         )
-        return self._stream(self._allocations.WatchAllocations, request)
+        return self._stream(self._allocations.WatchAllocations, request, timeout_s)
 
     def renew(self, allocation: str, *, ttl_s: int = 0) -> allocation_pb2.Allocation:
         """Makes the TTL start anew, in seconds; 0 keeps the one it has."""

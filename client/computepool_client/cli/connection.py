@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -13,7 +14,7 @@ from computepool_client.cli.settings import DEFAULT_ENDPOINT, parse_endpoint
 if TYPE_CHECKING:
     from computepool_client.client import PoolClient
 
-__all__ = ["DEFAULT_ENDPOINT", "Connection", "Printing", "json_wanted", "parse_endpoint"]
+__all__ = ["DEFAULT_ENDPOINT", "Connection", "Patient", "Printing", "json_wanted", "parse_endpoint"]
 
 _PANEL: Final = "Connection and output"
 
@@ -106,13 +107,30 @@ class Printing(Connection):
         return self.output == "name"
 
 
+@dataclass(frozen=True, slots=True)
+class Patient(Printing):
+    """The connection of a command that goes on until something has happened, or for ever."""
+
+    timeout_s: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="DURATION",
+            parser=flags.parser(units.parse_duration_s),
+            show_default="never",
+            help="Stop after this long (30s, 10m, 2h, 1d).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 0.0
+
+
 def _not_json(output: str) -> str:
     return "table" if output == "json" else output
 
 
 def json_wanted(arguments: Sequence[str]) -> bool:
     """Whether errors are to be told as JSON, known before the arguments are parsed."""
-    for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for given, following in pairwise([*arguments, ""]):
         if given in ("-o", "--output"):
             return following == "json"
         if given.startswith("--output=") or (

@@ -1,5 +1,6 @@
 """`computepool cordon` and `uncordon`: no new grants on a node or a center, and again."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -27,6 +28,11 @@ class Target:
         if bool(self.node) == bool(self.center):
             raise typer.BadParameter("give one of the two", param_hint="--node / --center")
         return {"node": self.node} if self.node else {"center": self.center}
+
+    def flag(self) -> str:
+        """The flag that names it, to paste."""
+        name = self.node or self.center
+        return f"{'--node' if self.node else '--center'} {shlex.quote(screen.clean(name))}"
 
     def __str__(self) -> str:
         return f"node {self.node}" if self.node else f"center {self.center}"

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -15,14 +16,17 @@ from computepool_client.cli import (
     allocations,
     audit,
     centers,
+    config,
     connection,
     cordon,
+    drain,
     exits,
     explain,
     many,
     nodes,
     version,
     view,
+    watch,
 )
 from computepool_client.cli.top import command as top
 from computepool_client.cli.up import command as up
@@ -37,29 +41,44 @@ def build() -> typer.Typer:
     """The application with all its commands."""
     app = typer.Typer(
         name="computepool",
-        help="One pool of computing power over many centers: see it, get some, give it back.",
         epilog=_EPILOG,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_common)
+    # The order of the help.
     for group in (
         up,
         view,
         top,
         centers,
         nodes,
-        agents,
-        audit,
-        version,
         allocate,
         explain,
         allocations,
         many,
+        agents,
+        watch,
+        audit,
         cordon,
+        drain,
+        config,
+        version,
     ):
         group.register(app)
     return app
+
+
+def _common(
+    version_: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=version.tell_and_exit, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """One pool of computing power over many centers: see it, get some, give it back."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

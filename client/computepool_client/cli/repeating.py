@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
 
 import typer
 
-from computepool_client import errors
-from computepool_client.cli import flags, screen, units
+from computepool_client.cli import flags, lasting, screen, units
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +21,6 @@ _Seen = TypeVar("_Seen")
 _PANEL: Final = "Again and again"
 _DEFAULT_S: Final = 2.0
 _LEAST_S: Final = 0.2
-# What passes by itself, or may: a look that fails so is not the last one.
-_PASSING: Final = (errors.UnreachableError, errors.NotReadyError, errors.NoAnswerError)
 
 
 def _interval(text: str) -> float:
@@ -104,7 +101,7 @@ def _in_a_row(
         before, failed = failed, False
         try:
             seen = look()
-        except _PASSING as error:
+        except lasting.PASSING as error:
             failed = True
             if not before:
                 screen.remark(f"{error.message}; still asking")
@@ -125,7 +122,7 @@ def _on_a_screen(
             time.sleep(every_s)
             try:
                 seen, failure, seen_at = look(), "", time.monotonic()
-            except _PASSING as error:
+            except lasting.PASSING as error:
                 failure = error.message
 
 

@@ -15,6 +15,13 @@ def register(app: typer.Typer) -> None:
     flags.command(app, "version", "Look")(version)
 
 
+def tell_and_exit(value: bool) -> None:  # noqa: FBT001 - what typer calls it with
+    """`--version`: prints the version and ends the command."""
+    if value:
+        version()
+        raise typer.Exit
+
+
 def version(
     as_json: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--json", help="Print one JSON document.")
