@@ -42,6 +42,10 @@ def _listen(text: str) -> str:
     return text
 
 
+def _metrics(text: str) -> str:
+    return "" if text == "off" else _listen(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to run, and where."""
@@ -64,6 +68,15 @@ class Options:
             help="Where the broker serves, on this machine only; port 0 picks a free one.",
         ),
     ] = DEFAULT_ENDPOINT
+    metrics_listen: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            parser=flags.parser(_metrics),
+            help="Where the broker serves metrics for Prometheus, on this machine only; port 0"
+            " picks a free one, off serves none.",
+        ),
+    ] = "127.0.0.1:0"
     scenario: Annotated[
         Path | None,
         typer.Option(
@@ -125,6 +138,7 @@ def up(options: Options) -> None:
     voice, stopping = Voice(as_json=options.as_json), Stopping()
     plan = Plan(
         listen=options.listen,
+        metrics=options.metrics_listen,
         simulation=options.simulation,
         scenario=options.scenario,
         seed=options.seed,
@@ -177,6 +191,7 @@ def _greet(pool: "Pool", voice: "Voice", view: "inventory_pb2.GetViewResponse", 
         text = f"the pool serves at {pool.endpoint}"
         more: dict[str, documents.Json] = {
             "endpoint": pool.endpoint,
+            "metrics": pool.metrics,
             "view": documents.document(view),
         }
         voice.event("ready", text, more)
@@ -193,5 +208,7 @@ def _greet(pool: "Pool", voice: "Voice", view: "inventory_pb2.GetViewResponse", 
         voice.whole(f"  export COMPUTEPOOL_ENDPOINT={pool.endpoint}")
     for line in ("view", "nodes --limit 10", f"allocate {wanted} --ttl 10m", "list", "--help"):
         voice.whole(f"  computepool {line}")
+    if pool.metrics:
+        voice.plain(f"Metrics for Prometheus are at {pool.metrics}.")
     voice.plain(f"State and logs are in {root}. Ctrl-C stops everything.")
     voice.plain("")

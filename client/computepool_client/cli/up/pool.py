@@ -27,9 +27,13 @@ _CALL_TIMEOUT_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run: `scenario` None is the packaged one, `simulation` False none at all."""
+    """What to run: `scenario` None is the packaged one, `simulation` False none at all.
+
+    `metrics` is where the broker serves them; empty: nowhere.
+    """
 
     listen: str
+    metrics: str
     simulation: bool
     scenario: Path | None
     seed: int | None
@@ -48,6 +52,7 @@ class Pool:
         self._children: list[Child] = []
         self._due: dict[str, float] = {}
         self.endpoint = ""
+        self.metrics = ""
 
     def start(self) -> bool:
         """Starts all and waits until all agents have reported.
@@ -60,12 +65,16 @@ class Pool:
         deadline = time.monotonic() + self._plan.start_within_s
         with self._voice.progress() as tell:
             tell("starting the broker")
-            broker = self._child("broker", _BROKER, self._broker_arguments(self._plan.listen))
+            arguments = self._broker_arguments(self._plan.listen, self._plan.metrics)
+            broker = self._child("broker", _BROKER, arguments)
             if not self._await([broker], deadline, lambda: None):
                 return False
             self.endpoint = broker.ready()
             # Started again, it must come back where the agents look for it.
-            self._children[0] = replace(broker, arguments=self._broker_arguments(self.endpoint))
+            metrics = self._metrics_file.read_text().strip() if self._plan.metrics else ""
+            self.metrics = metrics and f"http://{metrics}/metrics"
+            arguments = self._broker_arguments(self.endpoint, metrics)
+            self._children[0] = replace(broker, arguments=arguments)
             agents = [self._child(*each) for each in self._agents()]
             with self.client() as client:
                 return self._await(agents, deadline, lambda: tell(_progress(client)))
@@ -144,8 +153,16 @@ class Pool:
             self._voice.event("child_started", text, {"child": name, "pid": child.pid})
         return child
 
-    def _broker_arguments(self, listen: str) -> tuple[str, ...]:
-        return ("--listen", listen, "--store", f"embedded:{self._state.broker}")
+    @property
+    def _metrics_file(self) -> Path:
+        return self._state.run / "broker.metrics"
+
+    def _broker_arguments(self, listen: str, metrics: str) -> tuple[str, ...]:
+        file = str(self._metrics_file) if metrics else ""
+        return (
+            *("--listen", listen, "--store", f"embedded:{self._state.broker}"),
+            *("--metrics-listen", metrics, "--metrics-ready-file", file),
+        )
 
     def _agents(self) -> "list[tuple[str, str, tuple[str, ...]]]":
         found = []
@@ -163,7 +180,9 @@ class Pool:
 
     def _agent_arguments(self, backend: str) -> tuple[str, ...]:
         state_dir = str(self._state.agent(backend))
-        return ("--backend", backend, "--broker", self.endpoint, "--state-dir", state_dir)
+        place = ("--backend", backend, "--broker", self.endpoint, "--state-dir", state_dir)
+        # What the environment says of metrics can only be meant for one daemon: the broker.
+        return (*place, "--metrics-listen", "", "--metrics-ready-file", "")
 
     def _await(self, children: list[Child], deadline: float, tell: Callable[[], None]) -> bool:
         """Waits until all are ready; whether they are (else: a stop was asked for)."""
