@@ -28,6 +28,7 @@ from computepool_client.cli import (
     view,
     watch,
 )
+from computepool_client.cli.doctor import command as doctor
 from computepool_client.cli.top import command as top
 from computepool_client.cli.up import command as up
 
@@ -63,6 +64,7 @@ def build() -> typer.Typer:
         audit,
         cordon,
         drain,
+        doctor,
         config,
         version,
     ):

@@ -6,6 +6,7 @@ center that is open; its calls also show that the broker still answers while
 nothing in the view changes. Both tell what they heard as events. Imports no gRPC.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -184,7 +185,8 @@ class Looker:
         nodes = list(islice(self._pool.nodes(center, page_size=MOST_NODES + 1), MOST_NODES + 1))
         mine: list[allocation_pb2.Allocation] = []
         more = False
-        for looked_at, each in enumerate(self._pool.allocations(), 1):
+        theirs = self._pool.allocations(filter_by=f"center = {json.dumps(center)}")
+        for looked_at, each in enumerate(theirs, 1):
             if any(lease.center == center for lease in each.leases):
                 mine.append(each)
             if len(mine) > MOST_ALLOCATIONS or looked_at >= _MOST_LOOKED_THROUGH:
