@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from computepool.v1 import inventory_pb2 as wire
@@ -28,8 +29,9 @@ async def drain(drains: Drains, request: wire.DrainRequest) -> AsyncIterator[wir
         steps = drains.center(from_wire.read_id("center", request.center), message)
     else:
         raise InvalidArgumentError("target", "name a node or a center")
-    async for progress in steps:
-        yield _response(progress)
+    async with aclosing(steps) as stream:
+        async for progress in stream:
+            yield _response(progress)
 
 
 def _response(progress: Progress) -> wire.DrainResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from computepool.v1 import allocation_pb2 as wire
@@ -47,8 +48,9 @@ class AllocationWatches:
             InvalidArgumentError: The filter, or the token.
         """
         watch = _read(request)
-        async for told in self._service.follow(watch):
-            yield _message(told)
+        async with aclosing(self._service.follow(watch)) as stream:
+            async for told in stream:
+                yield _message(told)
 
     def _existing(self, record: Allocation) -> bytes:
         return self._event(record, wire.ALLOCATION_EVENT_KIND_EXISTING)

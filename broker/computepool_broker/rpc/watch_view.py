@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from computepool.v1 import inventory_pb2 as wire
@@ -69,9 +70,10 @@ class ViewWatches:
         interval_ms = request.least_interval_ms or DEFAULT_INTERVAL_MS
         limits.ranged("least_interval_ms", interval_ms, LEAST_INTERVAL_MS, MOST_INTERVAL_MS)
         after = self._read(request.resume_token, precision) if request.resume_token else 0
-        async for step in self._feed.follow(interval_ms / 1000, after):
-            for message in self._told(step, precision):
-                yield message
+        async with aclosing(self._feed.follow(interval_ms / 1000, after)) as stream:
+            async for step in stream:
+                for message in self._told(step, precision):
+                    yield message
 
     # -- messages --------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from computepool_broker.services.feed import END, MESSAGE_BYTES, Place, Taken
 from computepool_broker.services.watch_tokens import WatchToken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from computepool_broker.ledger.transaction import Outcome, Transaction
     from computepool_broker.model.records import Allocation
@@ -110,7 +110,7 @@ class AllocationWatch:
         self._changed = changed
         self._turn = asyncio.Semaphore(READERS)
 
-    async def follow(self, watch: Watch) -> AsyncIterator[Told]:
+    async def follow(self, watch: Watch) -> AsyncGenerator[Told]:
         """Messages until the watcher goes.
 
         Raises:
@@ -133,26 +133,25 @@ class AllocationWatch:
                 self._feed.leave()
 
     async def _go_on(self, watch: Watch, place: Place) -> AsyncIterator[Told]:
-        synced = False
+        synced, due = False, True
         loop = asyncio.get_running_loop()
         last_s = loop.time()
         while True:
             if not self._feed.holds(place):
-                synced = False
                 high = await self._pool.committer.submit(lambda _: self._pool.state.revision)
                 async for taken in self._read(watch, place, high, self._changed):
-                    yield Told(taken, self._token(watch, taken.revision), synced=False)
-                place = Place(high)
+                    yield Told(taken, self._token(watch, taken.revision), synced)
+                place, due = Place(high), True
                 continue
             taken = self._feed.take(place, watch.key, watch.matches)
             moved, place = taken.place != place, taken.place
             news = moved and loop.time() - last_s >= NEWS_EVERY_S
-            if taken.chunks or news or (taken.complete and not synced):
-                synced = synced or taken.complete
+            if taken.chunks or news or (due and taken.complete):
+                synced, due = synced or taken.complete, due and not taken.complete
                 last_s = loop.time()
                 yield Told(taken, self._token(watch, taken.revision), synced)
                 self._watches.check()
-            if taken.complete:
+            if not self._feed.ahead(place):  # asked anew: writing a message can take long
                 await self._watches.wait(self._feed.bell)
 
     def _token(self, watch: Watch, revision: int) -> WatchToken:

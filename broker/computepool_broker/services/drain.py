@@ -15,7 +15,7 @@ from computepool_broker.ledger.transaction import Blocker
 from computepool_broker.model.records import PartState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from computepool_broker.ledger.state import LeaseRef
     from computepool_broker.ledger.transaction import Outcome, Transaction
@@ -64,7 +64,7 @@ class Drains:
         self._inventory = inventory
         self._watches = watches
 
-    async def node(self, node: str, message: str) -> AsyncIterator[Progress]:
+    async def node(self, node: str, message: str) -> AsyncGenerator[Progress]:
         """Drain a node.
 
         Raises:
@@ -78,7 +78,7 @@ class Drains:
             async for progress in self._follow(lambda _: self._count_node(node), node=node):
                 yield progress
 
-    async def center(self, center: str, message: str) -> AsyncIterator[Progress]:
+    async def center(self, center: str, message: str) -> AsyncGenerator[Progress]:
         """Drain a center; see `node`."""
         with self._watches.one():
             await self._inventory.cordon_center(center, message, on=True)

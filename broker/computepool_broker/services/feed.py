@@ -150,6 +150,10 @@ class Feed:
         """Whether everything after the place is still here."""
         return place >= Place(self._floor)
 
+    def ahead(self, place: Place) -> bool:
+        """Whether there is anything after the place."""
+        return Place(self._head) > place
+
     def take(self, place: Place, key: str, matches: Matches) -> Taken:
         """What comes after a place that is still here.
 

@@ -21,7 +21,7 @@ from computepool_broker.services.messages import Mark
 from computepool_broker.services.view import sums_by_center
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from computepool_broker.ledger.transaction import Outcome, Transaction
     from computepool_broker.services.centers import CenterFacts
@@ -114,7 +114,7 @@ class ViewFeed:
         """Whether a watcher can go on after this tick."""
         return self._gone_before <= tick <= self.tick and tick > 0
 
-    async def follow(self, least_interval_s: float, after: int) -> AsyncIterator[Step]:
+    async def follow(self, least_interval_s: float, after: int) -> AsyncGenerator[Step]:
         """Steps until the watcher goes.
 
         Args:
