@@ -93,7 +93,7 @@ class Planner:
         """
         if spec.power is not None:
             places = power.plan(self.columns, spec)
-            return self._center_of(places[0].node) if places else ""
+            return self._centers_of(places[:1])[0] if places else ""
         compiled, packed = self.judged(spec.shape)
         best = int(packed.argmax()) if len(packed) else 0
         if not len(packed) or not packed[best]:
@@ -102,6 +102,17 @@ class Planner:
             return ""
         record = self.columns.records[best]
         return record.center if record is not None else ""
+
+    def look(self, spec: Spec) -> list[tuple[str, str]]:
+        """Center and model of each part as `plan` would place them, keeping no index."""
+        if spec.power is None and spec.parts == 1:
+            compiled, packed = self.judged(spec.shape)
+            row = int(packed.argmax()) if len(packed) else 0
+            places = self._on_row(compiled, row, 1) if packed.any() else []
+        else:
+            places, _ = self.plan(spec)
+        centers = self._centers_of(places)
+        return [(center, p.model) for center, p in zip(centers, places, strict=True)]
 
     def judged(self, shape: Shape, model: str = "") -> tuple[CompiledShape, NDArray[np.int64]]:
         """A shape compiled, and the key of every row."""
@@ -179,12 +190,7 @@ class Planner:
         self, found: Domains, allocation: Allocation, position: int
     ) -> tuple[list[int], int]:
         """Domains of an allocation's other parts, and of the one; -1 when it does not count."""
-        nodes = {part.node for part in allocation.parts}
-        rows = {
-            book.record.name: book.row
-            for book in self.columns.books
-            if book is not None and book.record.name in nodes
-        }
+        rows = self._rows_of({part.node for part in allocation.parts})
         others = [
             found.of_row.item(rows[part.node])
             for at, part in enumerate(allocation.parts)
@@ -194,9 +200,15 @@ class Planner:
         former = found.of_row.item(row) if row >= 0 else -1
         return others, former if former >= 0 and found.counts[former] else -1
 
-    def _center_of(self, node: str) -> str:
-        records = (record for record in self.columns.records if record is not None)
-        return next((record.center for record in records if record.name == node), "")
+    def _rows_of(self, nodes: set[str]) -> dict[str, int]:
+        records = enumerate(self.columns.records)
+        return {r.name: row for row, r in records if r is not None and r.name in nodes}
+
+    def _centers_of(self, places: list[Place]) -> list[str]:
+        columns = self.columns
+        rows = self._rows_of({place.node for place in places})
+        names = list(columns.centers)
+        return [names[columns.center.item(rows[place.node])] for place in places]
 
     def _index(self, shape: Shape) -> ShapeIndex:
         index = self._indexes.get(shape)
