@@ -7,22 +7,17 @@ amount is in its range is for the broker to say, which knows the ranges.
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from fractions import Fraction
-from math import isfinite
-from typing import Final, Literal, TypeAlias, TypedDict
+from difflib import get_close_matches
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from computepool_client import errors
-from computepool_client.cli import units
-from computepool_client.values import Resources, Spec
+from computepool_client.reading import READERS, Duration, seconds, spec, text, texts
+from computepool_client.values import Spec
 
-Duration: TypeAlias = float | str | timedelta
-"""Seconds, a text such as "10m" or "1h30m", or a timedelta."""
 Names: TypeAlias = str | Sequence[str]
 """One name, or several."""
-
-_INT32: Final = 2**31 - 1
-_INT64: Final = 2**63 - 1
+Wait: TypeAlias = Literal["active", "reserved"]
+OnLost: TypeAlias = Callable[[errors.LeaseLostError], object]
 
 
 class Wanted(TypedDict, total=False):
@@ -59,6 +54,15 @@ class Wanted(TypedDict, total=False):
     contact: str
 
 
+class Place(Wanted, total=False):
+    """What can be previewed and explained.
+
+    spec: instead of all that `Wanted` names, such as a `NearestFit.spec`.
+    """
+
+    spec: Spec
+
+
 class Told(TypedDict, total=False):
     """What goes with an allocation besides what it needs.
 
@@ -72,28 +76,27 @@ class Told(TypedDict, total=False):
     request_id: str
 
 
-class One(Wanted, Told, total=False):
-    """One of many: `allocate_many([{"gpus": 4}, {"cpu": 2}])`.
+class One(Place, Told, total=False):
+    """One of many: `allocate_many([{"gpus": 4}, {"cpu": 2}])`."""
 
-    spec: instead of all that `Wanted` names, such as a `NearestFit.spec`.
+
+class Waiting(TypedDict, total=False):
+    """How long to wait for what.
+
+    wait: for "active" (all agents have admitted it) or "reserved" (the grant is on
+    the broker's disk). timeout: give up after this long. wait_for_room: ask again
+    for this long while there is no room, besides. on_lost: called once, from the
+    thread or the loop that renews, when the lease is lost.
     """
 
-    spec: Spec
-
-
-class Asked(One, total=False):
-    """All that `allocate` takes.
-
-    wait: "active" (all agents have admitted it) or "reserved" (the grant is on the
-    broker's disk). timeout: give up after this long. wait_for_room: ask again
-    for this long while there is no room. on_lost: called once, from the thread or
-    loop that renews, when the lease is lost.
-    """
-
-    wait: Literal["active", "reserved"]
+    wait: Wait
     timeout: Duration
     wait_for_room: Duration
-    on_lost: Callable[[errors.LeaseLostError], object]
+    on_lost: OnLost
+
+
+class Asked(One, Waiting, total=False):
+    """All that `allocate` takes; see the classes that it is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,176 +115,103 @@ class Order:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-def order(one: One) -> Order:
-    """Checks all that makes one allocation.
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for what, checked; a timeout of None is the pool's own."""
+
+    wait: Wait
+    timeout_s: float | None
+    room_s: float
+    on_lost: OnLost | None
+
+
+def patience(waiting: Mapping[str, Any]) -> Patience:
+    """Checks the keywords of `Waiting` among others.
+
+    Raises:
+        InvalidRequestError: a value cannot be meant; `fields` names the keyword.
+    """
+    wait, on_lost = waiting.get("wait", "active"), waiting.get("on_lost")
+    if wait not in ("active", "reserved"):
+        raise errors.invalid("wait", f"{wait!r} is neither 'active' nor 'reserved'")
+    if on_lost is not None and not callable(on_lost):
+        raise errors.invalid("on_lost", f"{on_lost!r} cannot be called")
+    timeout = waiting.get("timeout")
+    return Patience(
+        wait,
+        None if timeout is None else seconds(timeout, "timeout"),
+        max(0.0, seconds(waiting.get("wait_for_room", 0), "wait_for_room")),
+        on_lost,
+    )
+
+
+def order(one: Mapping[str, Any]) -> Order:
+    """Checks all that makes one allocation, the keywords of `One`; skips those of `Waiting`.
 
     Raises:
         InvalidRequestError: a value cannot be meant; `fields` names the keyword.
         TypeError: there is no such keyword.
     """
-    request_id = _text(one.get("request_id", ""), "request_id")
-    wanted = {name: value for name, value in one.items() if name in Wanted.__annotations__}
-    unknown = sorted(one.keys() - wanted.keys() - Told.__annotations__.keys() - {"spec"})
+    request_id = text(one.get("request_id", ""), "request_id")
+    wanted = {name: value for name, value in one.items() if name in Place.__annotations__}
+    unknown = sorted(one.keys() - Asked.__annotations__.keys())
     if unknown:
-        raise TypeError(f"there is no keyword {unknown[0]!r}")
-    if "spec" in one and wanted:
-        raise errors.invalid("spec", f"says all that {min(wanted)!r} could say: give one")
+        raise TypeError(f"there is no keyword {unknown[0]!r}{_meant(unknown[0])}")
     return Order(
-        spec=one["spec"] if "spec" in one else spec(wanted),
+        spec=place(wanted),
         request_id=request_id or uuid.uuid4().hex,
         own_id=not request_id,
-        tenant=_text(one.get("tenant", ""), "tenant"),
-        description=_text(one.get("description", ""), "description"),
-        labels=_texts(one.get("labels", {}), "labels"),
+        tenant=text(one.get("tenant", ""), "tenant"),
+        description=text(one.get("description", ""), "description"),
+        labels=texts(one.get("labels", {}), "labels"),
     )
 
 
-def spec(wanted: Mapping[str, object]) -> Spec:
-    """The specification that keywords of `Wanted` say.
+def orders(many: Sequence[Mapping[str, Any]]) -> list[Order]:
+    """Checks many; see `order`."""
+    found = []
+    for index, one in enumerate(many):
+        waiting = sorted(one.keys() & Waiting.__annotations__.keys())
+        if waiting:
+            raise TypeError(f"{waiting[0]!r} is said of all requests together, not of one")
+        try:
+            found.append(order(one))
+        except errors.InvalidRequestError as error:
+            first = error.fields[0]
+            raise errors.invalid(f"requests[{index}].{first.field}", first.description) from None
+    return found
+
+
+def subject(what: str | errors.NoRoomError | None, wanted: Mapping[str, Any]) -> str | Spec:
+    """What to explain: an allocation, what was refused, or what keywords say.
 
     Raises:
+        TypeError: it is not exactly one of them.
         InvalidRequestError: as `order`.
-        TypeError: as `order`.
     """
-    given: dict[str, object] = {}
-    for name, value in wanted.items():
-        if name not in _READERS:
-            raise TypeError(f"there is no keyword {name!r}")
-        target, read = _READERS[name]
-        try:
-            given[target] = read(value, name)
-        except ValueError as error:
-            raise errors.invalid(name, str(error)) from None
-    amounts = {name: given.pop(name) for name in _AMOUNTS if name in given}
-    return Spec(resources=Resources(**amounts), **given)  # type: ignore[arg-type] # by the readers
+    if (what is None) != bool(wanted):
+        raise TypeError("name an allocation, give an error, or say what is wanted: one of them")
+    if isinstance(what, errors.NoRoomError):
+        if what.spec is None:
+            raise TypeError("this error does not know what was asked for")
+        return what.spec
+    return place(wanted) if what is None else text(what, "allocation")
 
 
-def seconds(value: Duration, name: str) -> float:
-    """A length of time in seconds; zero and less are for the caller to judge.
-
-    Raises:
-        InvalidRequestError: it is none; names the keyword.
-    """
-    if isinstance(value, str):
-        try:
-            return units.parse_duration_s(value)
-        except ValueError as error:
-            raise errors.invalid(name, str(error)) from None
-    found = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(found, bool) or not isinstance(found, int | float) or not isfinite(found):
-        problem = f"{value!r} is no length of time: write 30, '10m' or a timedelta"
-        raise errors.invalid(name, problem)
-    return float(found)
+def place(wanted: Mapping[str, Any]) -> Spec:
+    """The specification that keywords of `Place` say; errors as of `order`."""
+    rest = {name: value for name, value in wanted.items() if name != "spec"}
+    for name in rest.keys() - READERS.keys():
+        raise TypeError(f"there is no keyword {name!r}{_meant(name)}")
+    if "spec" not in wanted:
+        return spec(rest)
+    if rest:
+        raise errors.invalid("spec", f"says all that {min(rest)!r} could say: give one of them")
+    if not isinstance(wanted["spec"], Spec):
+        raise errors.invalid("spec", f"{wanted['spec']!r} is no Spec")
+    return wanted["spec"]
 
 
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise errors.invalid(name, f"{value!r} is no text")
-    return value
-
-
-def _texts(value: object, name: str) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise errors.invalid(name, f"{value!r} is no mapping of names to texts")
-    return {_text(key, name): _text(each, name) for key, each in value.items()}
-
-
-def _names(value: object, name: str) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if not isinstance(value, Sequence | set | frozenset):
-        raise ValueError(f"{value!r} is no name and no list of names")  # noqa: TRY004 - see spec
-    return tuple(_text(each, name) for each in value)
-
-
-def _whole(largest: int) -> Callable[[object, str], int]:
-    def read(value: object, _: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{value!r} is no whole number")  # noqa: TRY004 - see spec
-        if not -largest <= value <= largest:
-            raise ValueError(f"{value} is out of range")
-        return value
-
-    return read
-
-
-def _number(value: object) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{value!r} is no number")
-    return Fraction(str(value))
-
-
-def _share(value: object, _: str) -> int:
-    milli = _number(value) * 1000
-    if milli.denominator != 1 or not 0 < milli < 1000:  # noqa: PLR2004 - thousandths
-        raise ValueError(f"{value!r} is no share: write 0.001 to 0.999, in thousandths")
-    return int(milli)
-
-
-def _cores(value: object, _: str) -> int:
-    return units.parse_cpu_milli(value if isinstance(value, str) else f"{float(_number(value)):f}")
-
-
-def _size(value: object, _: str) -> int:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no size: write '512MiB', '40GiB' or '1.5TiB'")  # noqa: TRY004 - see spec
-    return units.parse_mib(value)
-
-
-def _extras(value: object, name: str) -> dict[str, int]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r} is no mapping of names to amounts")  # noqa: TRY004 - see spec
-    whole = _whole(_INT64)
-    return {_text(key, name): whole(each, name) for key, each in value.items()}
-
-
-def _spread(value: object, _: str) -> str:
-    if value not in ("nodes", "centers", "regions"):
-        raise ValueError(f"{value!r} is nothing to spread over: write nodes, centers or regions")
-    return str(value)
-
-
-def _power(value: object, _: str) -> int:
-    return units.parse_power(f"{float(_number(value)):f}")
-
-
-def _flag(value: object, _: str) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither True nor False")  # noqa: TRY004 - see spec
-    return value
-
-
-def _ttl(value: object, name: str) -> int:
-    length_s = seconds(value, name)  # type: ignore[arg-type] # it checks the type itself
-    if length_s != int(length_s) or not 0 < length_s <= units.YEAR_S:
-        raise ValueError(f"{value!r} is out of range: whole seconds, 10 s to 365 days")
-    return int(length_s)
-
-
-def _contact(value: object, name: str) -> int | None:
-    return units.parse_contact(_text(value, name)) or None
-
-
-_AMOUNTS: Final = ("cpu_milli", "memory_mib", "disk_mib", "extras")
-# Keyword to the field of the Spec, or of its resources, and what reads it.
-_READERS: Final[Mapping[str, tuple[str, Callable[[object, str], object]]]] = {
-    "gpus": ("gpus", _whole(_INT32)),
-    "gpu_share": ("gpu_milli", _share),
-    "cpu": ("cpu_milli", _cores),
-    "memory": ("memory_mib", _size),
-    "disk": ("disk_mib", _size),
-    "extras": ("extras", _extras),
-    "count": ("count", _whole(_INT32)),
-    "model": ("models", _names),
-    "min_gpu_memory": ("min_gpu_memory_mib", _size),
-    "region": ("regions", _names),
-    "center": ("centers", _names),
-    "node_labels": ("node_labels", _texts),
-    "spread": ("spread", _spread),
-    "max_skew": ("max_skew", _whole(_INT32)),
-    "pflops": ("power_gflops", _power),
-    "precision": ("precision", _text),
-    "mixed": ("mixed", _flag),
-    "ttl": ("ttl_s", _ttl),
-    "contact": ("stop_after_s", _contact),
-}
+def _meant(name: str) -> str:
+    close = get_close_matches(name, Asked.__annotations__, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

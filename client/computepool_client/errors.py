@@ -6,12 +6,16 @@ status or which retry follows from an error is for its catcher to say.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2
     from computepool_client.explanations import Explanation
     from computepool_client.values import Allocation, Refusal, Spec
+
+
+CLOSED: Final = "this pool is closed"
+FORKED: Final = "this belongs to the process that this one was forked from: make another pool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,17 @@ class NoRoomError(PoolError):
     spec: "Spec | None" = None
     _fetch: "Callable[[Spec], Explanation] | None" = field(default=None, repr=False)
 
+    def asked(self, spec: "Spec", fetch: "Callable[[Spec], Explanation] | None" = None) -> None:
+        """Notes what was asked for, and who explains it."""
+        self.spec, self._fetch = spec, fetch
+
     @property
     def refusal(self) -> "Refusal | None":
         """Why, as a plain value; at most 8 centers (see `explain`)."""
         # Only who asks pays for the protocol's code.
-        from computepool_client import from_wire  # noqa: PLC0415 - see above
+        from computepool_client.from_wire import refusal  # noqa: PLC0415 - see above
 
-        return None if self.wire_refusal is None else from_wire.refusal(self.wire_refusal)
+        return None if self.wire_refusal is None else refusal(self.wire_refusal)
 
     def explain(self) -> "Explanation":
         """Asks the pool for the whole story as it is now: all centers, and what would fit.
@@ -137,17 +145,21 @@ class NotActiveError(PoolError):
     """It was granted, but its agents had not admitted it when the time was over.
 
     Attributes:
-        allocation: as it was last; its request_id gives it again.
+        allocations: all that was granted, as it was last.
     """
 
-    allocation: "Allocation | None" = None
+    allocations: "tuple[Allocation, ...]" = ()
 
 
 @dataclass(eq=False)
 class AllocationFailedError(WrongStateError):
-    """It was granted, and has ended before it became active; `allocation` says how."""
+    """It was granted, and has ended since.
 
-    allocation: "Allocation | None" = None
+    Attributes:
+        allocations: all that was granted together, as it was last.
+    """
+
+    allocations: "tuple[Allocation, ...]" = ()
 
 
 @dataclass(eq=False)
@@ -159,6 +171,12 @@ class LeaseLostError(WrongStateError):
     """
 
     allocation_id: str = ""
+
+    def again(self) -> "LeaseLostError":
+        """The same loss, to be raised at another place."""
+        return LeaseLostError(
+            self.message, self.reason, self.metadata, allocation_id=self.allocation_id
+        )
 
 
 def invalid(name: str, problem: str) -> InvalidRequestError:

@@ -162,7 +162,9 @@ def explanation(message: allocation_pb2.ExplainAllocationResponse) -> explanatio
     )
 
 
-def changes(message: allocation_pb2.WatchAllocationsResponse) -> explanations.Changes:
+def changes(
+    message: allocation_pb2.WatchAllocationsResponse, *, restarted: bool
+) -> explanations.Changes:
     """Some changes of allocations."""
     existing = allocation_pb2.ALLOCATION_EVENT_KIND_EXISTING
     return explanations.Changes(
@@ -173,6 +175,7 @@ def changes(message: allocation_pb2.WatchAllocationsResponse) -> explanations.Ch
         resume_token=message.resume_token,
         synced=message.synced,
         revision=message.revision,
+        restarted=restarted,
     )
 
 

@@ -5,8 +5,8 @@ processors in thousandths of a core, of memory and disk in MiB, ages in
 milliseconds (-1: not since the broker's start), power in GFLOPS (10^6 are 1 P).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from computepool_client import notebook
@@ -235,3 +235,12 @@ class Audit:
     nodes: int
     leases: int
     duration_ms: int
+
+
+def with_centers(view: View, centers: Iterable[tuple[Region, Center]]) -> View:
+    """A view with these centers, each with its region's name and role, instead of its own."""
+    regions: dict[str, Region] = {}
+    for region, center in sorted(centers, key=lambda each: (each[0].name, each[1].name)):
+        before = regions.get(region.name, replace(region, centers=()))
+        regions[region.name] = replace(before, centers=(*before.centers, center))
+    return replace(view, regions=tuple(regions.values()))

@@ -90,17 +90,15 @@ def agent(message: inventory_pb2.Agent) -> inventory.Agent:
     )
 
 
-def drain(message: inventory_pb2.DrainResponse) -> inventory.DrainProgress:
-    """Who is still there."""
+def drain(message: inventory_pb2.DrainResponse, at_start: int) -> inventory.DrainProgress:
+    """Who is still there, of so many leases when the drain began."""
     holders = tuple(
         inventory.DrainHolder(
             each.allocation_id, each.tenant, each.node, each.remaining_ttl_ms, each.releasing
         )
         for each in message.holders
     )
-    return inventory.DrainProgress(
-        message.leases, message.leases_at_start, holders, message.holders_omitted
-    )
+    return inventory.DrainProgress(message.leases, at_start, holders, message.holders_omitted)
 
 
 def audit(message: inventory_pb2.AuditPoolResponse) -> inventory.Audit:

@@ -238,7 +238,7 @@ class CenterRefusal:
 
 @dataclass(frozen=True, slots=True)
 class NearestFit:
-    """A request that differs in one thing and would fit: `pool.allocate(fit.spec)`."""
+    """A request that differs in one thing and would fit: `pool.allocate(spec=fit.spec)`."""
 
     field: str
     asked: str

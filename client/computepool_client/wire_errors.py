@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import grpc
+import grpc.aio
 
 from computepool.v1 import allocation_pb2
 from computepool_client import errors
@@ -26,7 +27,7 @@ _BY_NUMBER: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 def of_rpc(error: grpc.RpcError, endpoint: str, timeout_s: float | None) -> errors.PoolError:
     """The typed error of a failed call: by status code and the details' ErrorInfo."""
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return errors.PoolError(f"the call failed: {error}")
     code, text = error.code(), error.details() or "no more is known"
     found = _Details(error)
@@ -80,7 +81,7 @@ def _without_reason(
 class _Details:
     """What a failed call carries in its rich status; empty when it has none."""
 
-    def __init__(self, call: grpc.Call) -> None:
+    def __init__(self, call: grpc.Call | grpc.aio.AioRpcError) -> None:
         # Needed only when something failed, and slow to import.
         from google.rpc import (  # noqa: PLC0415 - see above
             error_details_pb2,
