@@ -102,7 +102,7 @@ class ViewWatches:
         for one in seen:
             center = self._center(one, precision)
             size += center.ByteSize()
-            if size > MESSAGE_BYTES:
+            if size > MESSAGE_BYTES and out[-1].view.regions:
                 out.append(wire.WatchViewResponse(view=self._head(precision)))
                 size = center.ByteSize()
             regions = out[-1].view.regions
