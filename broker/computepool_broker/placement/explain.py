@@ -99,8 +99,8 @@ def beyond_pool(columns: Columns, compiled: CompiledShape, spec: Spec) -> bool:
     if not columns.there.any():
         return False
     if spec.power is not None:
-        empty = power.supply_if_empty(columns, compiled, spec.power)
-        return empty.most(spec.power, empty.fit.sum(axis=1)) < spec.power.gflops
+        empty = power.supply_if_empty(columns, compiled, spec.power).bounded()
+        return empty.most(empty.fit.sum(axis=1)) < spec.power.gflops
     fit = np.minimum(room.parts_if_empty(columns, compiled), spec.parts)
     if spec.spread is None or spec.parts == 1:
         return int(fit.sum()) < spec.parts
@@ -186,7 +186,7 @@ def _power_by_center(columns: Columns, compiled: CompiledShape, wanted: Power) -
     by_model = np.zeros((len(have.models), count), dtype=np.int64)
     for at, fit in enumerate(have.fit):
         by_model[at] = np.bincount(center, weights=fit, minlength=count)
-    return np.array([have.most(wanted, by_model[:, at]) for at in range(count)], dtype=np.int64)
+    return np.array([have.most(by_model[:, at]) for at in range(count)], dtype=np.int64)
 
 
 def _summary(columns: Columns, spec: Spec, placeable: int, centers: list[CenterRefusal]) -> str:
@@ -199,8 +199,8 @@ def _summary(columns: Columns, spec: Spec, placeable: int, centers: list[CenterR
         return f"no room for {one}: the pool has no center in the regions and centers asked for"
     if spec.power is not None:
         compiled = compile_shape(columns, power.one_device(spec.shape))
-        have = power.supply(columns, compiled, spec.power)
-        most = have.most(spec.power, have.fit.sum(axis=1))
+        have = power.supply(columns, compiled, spec.power).bounded()
+        most = have.most(have.fit.sum(axis=1))
         return f"no room for {what}: at most {words.power(most)} can be had now"
     if spec.parts > 1:
         parts = words.counted(placeable, "part")

@@ -202,10 +202,8 @@ def _region(columns: Columns, center: str) -> str:
 
 
 def _one_or_few(names: list[str]) -> Iterator[list[str]]:
-    if names:
-        yield names[:1]
-    if 1 < len(names) <= FEW:
-        yield names
+    for count in range(1, min(len(names), FEW) + 1):
+        yield names[:count]
 
 
 def _allowed(field: str, asked: tuple[str, ...], added: list[str], spec: Spec) -> Candidate:
@@ -276,8 +274,8 @@ def _less_power(search: Search) -> Iterator[Candidate]:
         return
     columns = search.columns
     compiled = compile_shape(columns, power.one_device(search.spec.shape))
-    have = power.supply(columns, compiled, wanted)
-    fits = have.most(wanted, have.fit.sum(axis=1))
+    have = power.supply(columns, compiled, wanted).bounded()
+    fits = have.most(have.fit.sum(axis=1))
     if 0 < fits < wanted.gflops:
         less = search.spec._replace(power=wanted._replace(gflops=fits))
         yield _less("power.gflops", wanted.gflops, fits, words.power, less, words.power)

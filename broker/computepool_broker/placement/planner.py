@@ -92,8 +92,7 @@ class Planner:
         for looking at many requests once.
         """
         if spec.power is not None:
-            places = power.plan(self.columns, spec)
-            return self._centers_of(places[:1])[0] if places else ""
+            return next((center for center, _ in self.look(spec)), "")
         compiled, packed = self.judged(spec.shape)
         best = int(packed.argmax()) if len(packed) else 0
         if not len(packed) or not packed[best]:
@@ -105,7 +104,11 @@ class Planner:
 
     def look(self, spec: Spec) -> list[tuple[str, str]]:
         """Center and model of each part as `plan` would place them, keeping no index."""
-        if spec.power is None and spec.parts == 1:
+        if spec.power is not None:
+            names, center = list(self.columns.centers), self.columns.center
+            chosen = power.choose(self.columns, spec)
+            return [(names[center.item(filling.row)], filling.model) for filling in chosen]
+        if spec.parts == 1:
             compiled, packed = self.judged(spec.shape)
             row = int(packed.argmax()) if len(packed) else 0
             places = self._on_row(compiled, row, 1) if packed.any() else []
@@ -113,6 +116,15 @@ class Planner:
             places, _ = self.plan(spec)
         centers = self._centers_of(places)
         return [(center, p.model) for center, p in zip(centers, places, strict=True)]
+
+    def roomiest(self, shape: Shape) -> list[str]:
+        """Centers with room for parts of a shape, those with most first."""
+        columns = self.columns
+        compiled, _ = self.judged(shape)
+        fit, center = room.parts_by_row(columns, compiled), columns.center[: columns.size]
+        parts = np.bincount(center, weights=fit, minlength=len(columns.centers)).tolist()
+        found = [(-have, name) for name, have in zip(columns.centers, parts, strict=True) if have]
+        return [name for _, name in sorted(found)]
 
     def judged(self, shape: Shape, model: str = "") -> tuple[CompiledShape, NDArray[np.int64]]:
         """A shape compiled, and the key of every row."""

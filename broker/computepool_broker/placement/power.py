@@ -56,17 +56,32 @@ class Supply(NamedTuple):
     Attributes:
         models: Names.
         peaks: GFLOPS of one device of each.
-        fit: Devices by model and row.
+        fit: Devices by model and row; with `mixed` those of all models can be taken together.
+        mixed: As in the request.
     """
 
     models: list[str]
     peaks: list[int]
     fit: NDArray[np.int64]
+    mixed: bool
 
-    def most(self, power: Power, devices: NDArray[np.int64]) -> int:
+    def bounded(self) -> Supply:
+        """Only the strongest rows, so that there are not more parts than one allocation has."""
+        bound = np.zeros_like(self.fit)
+        if self.mixed:
+            strength = np.array(self.peaks, dtype=np.int64) @ self.fit
+            rows = np.argsort(-strength, kind="stable")[:MOST_PARTS]
+            bound[:, rows] = self.fit[:, rows]
+        else:
+            for at, fit in enumerate(self.fit):
+                rows = np.argsort(-fit, kind="stable")[:MOST_PARTS]
+                bound[at, rows] = fit[rows]
+        return self._replace(fit=bound)
+
+    def most(self, devices: NDArray[np.int64]) -> int:
         """GFLOPS that so many devices of each model give at the most in one allocation."""
         counts = devices.tolist()
-        if not power.mixed:
+        if not self.mixed:
             each = zip(self.peaks, counts, strict=True)
             return max((peak * min(count, MOST_DEVICES) for peak, count in each), default=0)
         total, left = 0, MOST_DEVICES
@@ -140,11 +155,18 @@ def _supply(
         fit[at, rows] = taken
         if power.mixed:
             left = left - taken
-    return Supply(models, [peaks[model] for model in models], fit)
+    return Supply(models, [peaks[model] for model in models], fit, power.mixed)
 
 
 def plan(columns: Columns, spec: Spec) -> list[Place]:
     """Places of all parts, one for each node and model; empty when there is not enough."""
+    fillings = choose(columns, spec)
+    compiled = compile_shape(columns, one_device(spec.shape))
+    return [_place(columns, compiled, filling) for filling in fillings]
+
+
+def choose(columns: Columns, spec: Spec) -> list[Filling]:
+    """Rows, models and numbers of devices of all parts; empty when there is not enough."""
     power = spec.power
     if power is None:
         raise ValueError("the request does not ask for power")
@@ -152,15 +174,12 @@ def plan(columns: Columns, spec: Spec) -> list[Place]:
     compiled = compile_shape(columns, one_device(spec.shape))
     packed = score.keys(columns, compiled, slice(0, columns.size))
     have = supply(columns, compiled, power)
-    strongest = np.argsort(-(np.array(have.peaks, dtype=np.int64) @ have.fit), kind="stable")
-    fewer = have._replace(fit=np.zeros_like(have.fit))
-    fewer.fit[:, strongest[:MOST_PARTS]] = have.fit[:, strongest[:MOST_PARTS]]
     # Nodes that are nearly full make many small parts; with too many, the emptiest are taken.
-    for rows in (have, fewer):
+    for rows in (have, have.bounded()):
         for counts in _choices(rows, power):
             fillings = _fillings(rows, counts, packed)
             if len(fillings) <= MOST_PARTS and sum(f.devices for f in fillings) <= MOST_DEVICES:
-                return [_place(columns, compiled, filling) for filling in fillings]
+                return fillings
     return []
 
 

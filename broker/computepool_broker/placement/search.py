@@ -39,20 +39,23 @@ class Search:
         """The center of the first part if the request would be granted now, or an empty text."""
         if spec.parts > PLANNED_PARTS:
             return self._planner.fits(spec)
-        centers = self.centers(spec)
-        return centers[0] if centers else ""
+        places = self._planner.look(spec)
+        return places[0][0] if places else ""
 
     def fits(self, spec: Spec) -> bool:
         """Whether the request would be granted now."""
         return bool(self._planner.fits(spec))
 
     def centers(self, spec: Spec) -> list[str]:
-        """Centers that the parts would go to, in their order, each once; empty when refused."""
+        """Centers that parts would go to: those with most room for a gang first."""
+        if spec.parts > 1:
+            return self._planner.roomiest(spec.shape)
         return list(dict.fromkeys(center for center, _ in self._planner.look(spec)))
 
     def models(self, spec: Spec) -> list[str]:
-        """Models that the parts would have; empty when refused."""
-        return list(dict.fromkeys(model for _, model in self._planner.look(spec) if model))
+        """Models that parts would have, of a large gang the first parts."""
+        first = spec._replace(parts=min(spec.parts, PLANNED_PARTS))
+        return list(dict.fromkeys(model for _, model in self._planner.look(first) if model))
 
     def with_part(self, **fields: object) -> Spec:
         """The request with something else in its parts."""
