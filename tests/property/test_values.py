@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,7 +129,9 @@ def test_it_fits_exactly_when_no_sum_exceeds_what_there_is(
 
 @given(ALLOCATIONS)
 def test_an_allocation_comes_back_from_its_text_as_it_was(allocation: Allocation) -> None:
-    assert codec.Decoder().allocation(codec.encode_allocation(allocation)) == allocation
+    text = codec.Encoder().allocation(allocation)
+    assert codec.Decoder().allocation(text) == allocation
+    assert text == json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
 
 
 @given(NODES)

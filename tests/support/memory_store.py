@@ -146,7 +146,7 @@ class MemoryStore:
         rows.forgotten_through = state.forgotten_through
         for put in tx.puts:
             record = put.record
-            rows.allocations[put.id] = codec.encode_allocation(record) if record else None
+            rows.allocations[put.id] = codec.Encoder().allocation(record) if record else None
         for agent in tx.agents:
             rows.agents[agent.name] = agent.record and codec.encode_agent(agent.record)
         for center in tx.centers:

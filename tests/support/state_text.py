@@ -58,7 +58,7 @@ def _common(state: LedgerState) -> Shown:
         "forgotten_through": state.forgotten_through,
         "centers": {name: (c.cordoned, c.message) for name, c in state.centers.items()},
         "allocations": {
-            key: codec.encode_allocation(record) for key, record in state.allocations.items()
+            key: codec.Encoder().allocation(record) for key, record in state.allocations.items()
         },
         "request_ids": dict(state.request_ids),
         "live": state.live,

@@ -19,9 +19,13 @@ from computepool_broker.model.amounts import (
     DISK,
     EXTRA_PREFIX,
     MEMORY,
-    WHOLE_DEVICE,
 )
-from computepool_broker.placement.devices import DeviceTable
+from computepool_broker.placement.devices import (
+    NOTHING_FREE,
+    DeviceTable,
+    FreeDevices,
+    free_devices,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 LOG_ROWS = 1 << 16
 """Changes remembered; a cache that is further behind starts over."""
+RECENT_ROWS = 64
+"""Of those, so many are at hand without NumPy, whose calls cost more than a few rows do."""
 
 SPARE_NAMES = 1_024
 """Interned label sets and centers that no node has any more, at most, above one for each node."""
@@ -50,6 +56,7 @@ class Columns:
 
     Attributes:
         size: Rows in use are below it.
+        rank_of_row: The same as `rank`, for looking at single rows once that is settled.
         layout: Raised when rows, ranks or interned tables changed, so that whatever was
             compiled against them is out of date.
     """
@@ -88,10 +95,13 @@ class Columns:
         # Of an extra: total - reserved, as `total - reserved` is of the fixed three.
         self.extras_empty: dict[str, NDArray[np.int64]] = {}
         self._rank = np.zeros(capacity, dtype=np.int64)
+        self.rank_of_row: list[int] = []
         self._rank_stale = True
+        self._free_devices: list[FreeDevices | None] = []
         self._spare: list[int] = []
         self._unsettled: dict[int, NodeBook] = {}
         self._log = np.zeros(LOG_ROWS, dtype=np.int32)
+        self._recent: list[int] = []
         self._last_at = np.zeros(capacity, dtype=np.int32)
         self.version = 0
 
@@ -112,8 +122,24 @@ class Columns:
             if len(self.label_sets) > most or len(self.centers) > most:
                 self.intern_anew()
         self._unsettled[row] = book
+        self._free_devices[row] = None
         self._log[self.version % LOG_ROWS] = row
         self.version += 1
+        self._recent.append(row)
+        if len(self._recent) > 2 * RECENT_ROWS:
+            del self._recent[:RECENT_ROWS]
+
+    def free_devices(self, row: int) -> FreeDevices:
+        """What is free of a row's devices now; worked out once for all shapes that ask."""
+        free = self._free_devices[row]
+        if free is None:
+            free, book = NOTHING_FREE, self.books[row]
+            if book is not None and self.device_keys[row]:
+                free = free_devices(
+                    self.device_keys[row], self.device_classes[row], book.capacity, book.used
+                )
+            self._free_devices[row] = free
+        return free
 
     def settle(self) -> None:
         """Rewrite the amounts of all rows that changed. Before any use of whole columns."""
@@ -129,7 +155,7 @@ class Columns:
         self.free_memory[row] = capacity.get(MEMORY, 0) - used.get(MEMORY, 0)
         self.free_disk[row] = capacity.get(DISK, 0) - used.get(DISK, 0)
         if self.device_keys[row]:
-            self._write_devices(row, capacity, used)
+            self._write_devices(row, used)
         for name, column in self.extras.items():
             key = EXTRA_PREFIX + name
             column[row] = capacity.get(key, 0) - used.get(key, 0)
@@ -142,6 +168,7 @@ class Columns:
         book.row = -1
         self._unsettled.pop(row, None)
         self.books[row] = None
+        self._free_devices[row] = None
         self.records[row] = None
         self.live[row] = self.ok[row] = self.there[row] = False
         for array in (self.total, self.reserved, self.foreign, self.free):
@@ -157,6 +184,10 @@ class Columns:
         self._spare.append(row)
         self._rank_stale = True
         self.layout += 1
+
+    def recently_changed(self, behind: int) -> set[int]:
+        """Rows of the last `behind` changes, at most RECENT_ROWS."""
+        return set(self._recent[-behind:])
 
     def changed_since(self, version: int) -> NDArray[np.int32] | None:
         """Rows changed after `version`, each once; None when the log is too short."""
@@ -184,6 +215,7 @@ class Columns:
             self._rank_stale = False
             named = sorted((b.record.name, b.row) for b in self.books if b is not None)
             self._rank[[row for _, row in named]] = np.arange(len(named))
+            self.rank_of_row = self._rank.tolist()
             self.layout += 1
         return self._rank
 
@@ -198,6 +230,7 @@ class Columns:
                 self._grow(2 * row)
             self.size += 1
             self.books.append(None)
+            self._free_devices.append(None)
             self.records.append(None)
             self.device_keys.append(())
             self.device_classes.append(())
@@ -221,6 +254,7 @@ class Columns:
     def _write_record(self, row: int, book: NodeBook) -> None:
         record = book.record
         self.records[row] = record
+        self._free_devices[row] = None
         self.center[row] = self._center_id(record)
         self.labels[row] = self._intern(self.label_sets, record.labels)
         gone = record.gone
@@ -259,26 +293,13 @@ class Columns:
             if name in self.extras_empty and not record.gone:
                 self.extras_empty[name][row] -= amount
 
-    def _write_devices(self, row: int, capacity: dict[str, int], used: dict[str, int]) -> None:
-        whole = dict.fromkeys(self.row_class_ids[row], 0)
-        share = dict.fromkeys(self.row_class_ids[row], 0)
-        total = 0
-        granted = []
-        for key, class_id in zip(self.device_keys[row], self.device_classes[row], strict=True):
-            held = used.get(key, 0)
-            granted.append(held)
-            left = capacity.get(key, 0) - held
-            if left <= 0:
-                continue
-            total += left
-            if left == WHOLE_DEVICE:
-                whole[class_id] += 1
-            share[class_id] = max(share[class_id], left)
-        for class_id, count in whole.items():
-            self.free_whole[class_id, row] = count
-            self.best_share[class_id, row] = share[class_id]
-        self.free_milli[row] = total
-        self.devices.set_granted(row, granted)
+    def _write_devices(self, row: int, used: dict[str, int]) -> None:
+        free = self.free_devices(row)
+        for class_id in self.row_class_ids[row]:
+            self.free_whole[class_id, row] = len(free.whole.get(class_id, ()))
+            self.best_share[class_id, row] = free.share.get(class_id, 0)
+        self.free_milli[row] = free.milli
+        self.devices.set_granted(row, [used.get(key, 0) for key in self.device_keys[row]])
 
     # -- interning -------------------------------------------------------------------------
 

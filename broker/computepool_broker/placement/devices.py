@@ -6,16 +6,61 @@ at the end; the table is packed when more than half of it is garbage.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from computepool_broker.model.amounts import WHOLE_DEVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from computepool_broker.model.records import NodeRecord
+
+
+class FreeDevices(NamedTuple):
+    """What is free of one node's devices, by the id of their class.
+
+    Attributes:
+        milli: Free thousandths of all of them together.
+        whole: Places of the devices that are wholly free, in their order.
+        share: The most that is free of one device.
+    """
+
+    milli: int
+    whole: dict[int, list[int]]
+    share: dict[int, int]
+
+
+NOTHING_FREE = FreeDevices(0, {}, {})
+
+
+def free_devices(
+    keys: Sequence[str],
+    classes: Sequence[int],
+    capacity: Mapping[str, int],
+    used: Mapping[str, int],
+) -> FreeDevices:
+    """What is free of the devices with these keys and classes."""
+    milli = 0
+    whole: dict[int, list[int]] = {}
+    share: dict[int, int] = {}
+    for at, key in enumerate(keys):
+        left = capacity.get(key, 0)
+        if key in used:
+            left -= used[key]
+        if left <= 0:
+            continue
+        milli += left
+        class_id = classes[at]
+        if left == WHOLE_DEVICE:
+            if class_id in whole:
+                whole[class_id].append(at)
+            else:
+                whole[class_id] = [at]
+        if left > share.get(class_id, 0):
+            share[class_id] = left
+    return FreeDevices(milli, whole, share)
 
 
 class DeviceTable:

@@ -58,6 +58,7 @@ class CompiledShape:
         class_ids: Acceptable device classes; empty when no device is asked for.
         center_ok: By center id.
         labels_ok: By label set id.
+        picky: Some center or label set is out of the question.
     """
 
     shape: Shape
@@ -68,6 +69,7 @@ class CompiledShape:
     center_ok: NDArray[np.bool_]
     labels_ok: NDArray[np.bool_]
     filters: tuple[Filter, ...]
+    picky: bool
 
 
 def base_amounts(part: PartSpec) -> Amounts:
@@ -150,6 +152,7 @@ def compile_shape(columns: Columns, shape: Shape, model: str = "") -> CompiledSh
         center_ok,
         labels_ok,
         tuple(filters),
+        picky=not (center_ok.all() and labels_ok.all()),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from computepool_broker.model.amounts import WHOLE_DEVICE, Amounts, shortfall
+from computepool_broker.placement.devices import free_devices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,13 +58,15 @@ def _pick_devices(
             if fits and (best is None or left < best[0]):
                 best = (left, at)
         return None if best is None else ([keys[best[1]]], book.record.devices[best[1]].model)
-    free: dict[int, list[int]] = {}
-    for at, key in enumerate(keys):
-        whole = capacity.get(key, 0) - used.get(key, 0) == WHOLE_DEVICE
-        if whole and classes[at] in compiled.class_ids:
-            free.setdefault(classes[at], []).append(at)
-    enough = [(len(ats), ats) for ats in free.values() if len(ats) >= part.devices]
-    if not enough:
+    if used is book.used:
+        whole = columns.free_devices(book.row).whole
+    else:
+        whole = free_devices(keys, classes, capacity, used).whole
+    chosen: list[int] = []
+    for class_id in compiled.class_ids:
+        ats = whole.get(class_id, chosen)
+        if len(ats) >= part.devices and (not chosen or (len(ats), ats) < (len(chosen), chosen)):
+            chosen = ats
+    if not chosen:
         return None
-    _, ats = min(enough)
-    return [keys[at] for at in ats[: part.devices]], book.record.devices[ats[0]].model
+    return [keys[at] for at in chosen[: part.devices]], book.record.devices[chosen[0]].model

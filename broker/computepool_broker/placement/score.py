@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from computepool_broker.model.amounts import CPU, WHOLE_DEVICE, shortfall
+from computepool_broker.model.amounts import CPU, shortfall
 from computepool_broker.placement.filters import CompiledShape, passing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from computepool_broker.model.book import NodeBook
     from computepool_broker.placement.columns import Columns
+    from computepool_broker.placement.devices import FreeDevices
 
 FULL_SCORE = 1_000_000
 HALF = FULL_SCORE // 2
@@ -58,47 +58,45 @@ def keys(
 
 
 def key_of_row(columns: Columns, compiled: CompiledShape, row: int) -> int:
-    """The key of one row, from its book: the same as `keys`, much faster for a few rows."""
+    """The key of one row, from its book: the same as `keys`, much faster for a few rows.
+
+    The columns' ranks must be settled.
+    """
     book = columns.books[row]
     if book is None or book.blockers:
         return 0
-    capacity, used = book.capacity, book.used
-    if compiled.base and shortfall(compiled.base, capacity, used) is not None:
-        return 0
-    if not (
+    if compiled.picky and not (
         compiled.center_ok.item(columns.center.item(row))
         and compiled.labels_ok.item(columns.labels.item(row))
     ):
         return 0
+    capacity, used = book.capacity, book.used
+    if compiled.base and shortfall(compiled.base, capacity, used) is not None:
+        return 0
     cpu_left = capacity.get(CPU, 0) - used.get(CPU, 0) - compiled.shape.part.cpu_milli
-    milli_left = 0
+    milli_left = -compiled.need_milli
     if compiled.need_milli or columns.device_keys[row]:
-        fits, milli_left = _devices_of_row(columns, compiled, book)
-        if not fits:
+        free = columns.free_devices(row)
+        if compiled.need_milli and not _devices_fit(compiled, free):
             return 0
-        milli_left -= compiled.need_milli
+        milli_left += free.milli
     score = FULL_SCORE
     if cpu_left > 0:
-        score -= HALF * min(cpu_left, CPU_REFERENCE_MILLI) // CPU_REFERENCE_MILLI
+        cut = min(cpu_left, CPU_REFERENCE_MILLI)
+        score -= HALF * cut // CPU_REFERENCE_MILLI
     if milli_left > 0:
-        score -= HALF * min(milli_left, DEVICE_REFERENCE_MILLI) // DEVICE_REFERENCE_MILLI
-    return ((score + 1) << RANK_BITS) | (RANK_MASK - columns.rank.item(row))
+        cut = min(milli_left, DEVICE_REFERENCE_MILLI)
+        score -= HALF * cut // DEVICE_REFERENCE_MILLI
+    return ((score + 1) << RANK_BITS) | (RANK_MASK - columns.rank_of_row[row])
 
 
-def _devices_of_row(columns: Columns, compiled: CompiledShape, book: NodeBook) -> tuple[bool, int]:
-    """Whether the devices suffice, and the thousandths free on all of them."""
-    part, accepted = compiled.shape.part, compiled.class_ids
-    capacity, used = book.capacity, book.used
-    share = part.device_milli or WHOLE_DEVICE
-    free = 0
-    able: dict[int, int] = {}
-    for key, class_id in zip(
-        columns.device_keys[book.row], columns.device_classes[book.row], strict=True
-    ):
-        left = capacity.get(key, 0) - used.get(key, 0)
-        if left > 0:
-            free += left
-            if left >= share and class_id in accepted:
-                able[class_id] = able.get(class_id, 0) + 1
-    need = part.devices or (1 if part.device_milli else 0)
-    return not need or max(able.values(), default=0) >= need, free
+def _devices_fit(compiled: CompiledShape, free: FreeDevices) -> bool:
+    """Whether one kind of device accepted suffices."""
+    part = compiled.shape.part
+    for class_id in compiled.class_ids:
+        if part.devices:
+            if len(free.whole.get(class_id, ())) >= part.devices:
+                return True
+        elif free.share.get(class_id, 0) >= part.device_milli:
+            return True
+    return False

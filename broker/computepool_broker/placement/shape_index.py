@@ -95,15 +95,16 @@ class ShapeIndex:
         if self.compiled.layout != columns.layout or behind > max(columns.size // 2, SCALAR_ROWS):
             self._build()
             return
-        changed = columns.changed_since(self._version)
-        if changed is None:
-            self._build()
-            return
-        self._version = columns.version
         if behind <= SCALAR_ROWS:
-            for row in set(changed.tolist()):
+            self._version = columns.version
+            for row in columns.recently_changed(behind):
                 self._judge(row, score.key_of_row(columns, self.compiled, row))
         else:
+            changed = columns.changed_since(self._version)
+            if changed is None:
+                self._build()
+                return
+            self._version = columns.version
             self._judge_many(changed)
         if len(self._best) > 4 * MOST_HELD:
             self._build()

@@ -67,6 +67,7 @@ class EmbeddedStore:
         # What the next commit writes, the last change of a record wins; None drops it.
         self._allocations: dict[str, Allocation | None] = {}
         self._others: dict[str, str | None] = {}
+        self._encoder = codec.Encoder()
         self._last: asyncio.Future[None] | None = None
         self._broken: BaseException | None = None
         self._lock_fd: int | None = None
@@ -148,7 +149,7 @@ class EmbeddedStore:
 
     def _encoded(self) -> tuple[str, str]:
         """The commit as two JSON texts: records by key, and keys to drop."""
-        encode = codec.encode_allocation
+        encode = self._encoder.allocation
         puts = [f'"{ALLOCATION}{k}":{encode(r)}' for k, r in self._allocations.items() if r]
         puts += [f'"{k}":{text}' for k, text in self._others.items() if text]
         puts.append(f'"{META}revision":[{self.state.revision}]')

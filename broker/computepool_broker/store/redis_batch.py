@@ -34,6 +34,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
+        self.encode = codec.Encoder().allocation
         self._places: dict[str, int] = {}
 
     def place(self, node: str) -> int:
@@ -178,7 +179,7 @@ def claims(batch: Batch, tx: Transaction, revision: int, unbind: Sequence[str | 
         "epoch": str(tx.epoch),
         "revision": str(revision),
         "puts": [
-            (put.id, put.expected, _record_of(put), field)
+            (put.id, put.expected, _record_of(batch, put), field)
             for put, field in zip(tx.puts, unbind, strict=True)
         ],
         "bind": [
@@ -196,9 +197,9 @@ def claims(batch: Batch, tx: Transaction, revision: int, unbind: Sequence[str | 
     }
 
 
-def _record_of(put: PutAllocation) -> str | bool:
+def _record_of(batch: Batch, put: PutAllocation) -> str | bool:
     record = put.record
-    return record is not None and f"{record.revision} {codec.encode_allocation(record)}"
+    return record is not None and f"{record.revision} {batch.encode(record)}"
 
 
 def _amounts(batch: Batch, rows: Iterable[NodeAmounts]) -> list[tuple[Any, ...]]:

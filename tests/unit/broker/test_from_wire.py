@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from computepool.v1 import agent_pb2, allocation_pb2, types_pb2
+from computepool.v1 import agent_pb2, types_pb2
 from computepool_broker.errors import InvalidArgumentError, UnimplementedOptionError
 from computepool_broker.model.amounts import MAX_AMOUNT
 from computepool_broker.model.request import ContactPolicy
@@ -183,15 +183,6 @@ def test_empty_ids_are_none_and_an_empty_tenant_is_default() -> None:
 def test_texts_are_bounded_and_printable(value: str) -> None:
     with pytest.raises(InvalidArgumentError):
         limits.text("description", value)
-
-
-def test_waiting_is_bounded() -> None:
-    request = allocation_pb2.CreateAllocationRequest
-    assert from_wire.read_wait_s(request()) == 10
-    assert from_wire.read_wait_s(request(wait_for=allocation_pb2.WAIT_FOR_RESERVED)) == 0
-    for bad in (request(wait_ms=-1), request(wait_ms=60_001), request(wait_for=9)):  # type: ignore[arg-type]
-        with pytest.raises(InvalidArgumentError, match="wait"):
-            from_wire.read_wait_s(bad)
 
 
 # -- agents ------------------------------------------------------------------------------------

@@ -178,19 +178,18 @@ def test_a_name_that_must_be_given_is_missed_by_name() -> None:
 
 
 def test_a_create_waits_for_ten_seconds_unless_it_says_otherwise() -> None:
-    request = wire.CreateAllocationRequest
-    assert from_wire.read_wait_s(request()) == 10.0
-    assert from_wire.read_wait_s(request(wait_ms=60_000)) == 60.0
-    assert from_wire.read_wait_s(request(wait_for=wire.WAIT_FOR_RESERVED, wait_ms=5)) == 0.0
+    assert from_wire.read_wait_s(wire.WAIT_FOR_UNSPECIFIED, 0) == 10.0
+    assert from_wire.read_wait_s(wire.WAIT_FOR_ACTIVE, 60_000) == 60.0
+    assert from_wire.read_wait_s(wire.WAIT_FOR_RESERVED, 5) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("fields", "field"),
-    [({"waitMs": 60_001}, "wait_ms"), ({"waitMs": -1}, "wait_ms"), ({"waitFor": 9}, "wait_for")],
+    ("wait_for", "wait_ms", "field"),
+    [(2, 60_001, "wait_ms"), (2, -1, "wait_ms"), (9, 0, "wait_for")],
 )
-def test_a_create_waits_no_longer_than_a_minute(fields: dict[str, Any], field: str) -> None:
+def test_a_create_waits_no_longer_than_a_minute(wait_for: int, wait_ms: int, field: str) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{field}:"):
-        from_wire.read_wait_s(ParseDict(fields, wire.CreateAllocationRequest()))
+        from_wire.read_wait_s(wait_for, wait_ms)
 
 
 # -- remembered specs ------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from computepool_broker.model.codec import Decoder, encode_allocation
+from computepool_broker.model.codec import Decoder, Encoder
 from computepool_broker.model.request import (
     ContactPolicy,
     PartSpec,
@@ -56,7 +56,7 @@ def test_spread_and_power_outlive_the_store() -> None:
         SPEC,
     ):
         want = make_allocation("x", spec=spec)
-        got = Decoder().allocation(encode_allocation(want))
+        got = Decoder().allocation(Encoder().allocation(want))
         assert got == want
         assert (got.spec.spread, got.spec.power) == (spec.spread, spec.power)
         assert hash(got.spec) == hash(spec)
