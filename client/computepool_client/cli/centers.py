@@ -47,6 +47,7 @@ def centers(
 def _show(found: "Sequence[inventory_pb2.Center]", wide: bool) -> None:  # noqa: FBT001 - a form
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
+    noted = any(view_rows.center_row(each.view).notes for each in found)
     columns = [
         render.Column("center", fold=True, least=20),
         render.Column("region", fold=True, dispensable=3),
@@ -59,7 +60,7 @@ def _show(found: "Sequence[inventory_pb2.Center]", wide: bool) -> None:  # noqa:
         render.Column("use\n%", numbers=True),
         render.Column("agents", numbers=True, dispensable=4),
         render.Column("age", numbers=True),
-        render.Column("note", fold=True, least=10, dispensable=6),
+        render.Column("note", fold=True, least=10, dispensable=0 if noted else 6),
     ]
     if wide:
         columns += [

@@ -131,15 +131,18 @@ def _not_json(output: str) -> str:
 def json_wanted(arguments: Sequence[str]) -> bool:
     """Whether errors are to be told as JSON, known before the arguments are parsed."""
     for given, following in pairwise([*arguments, ""]):
-        if given in ("-o", "--output"):
-            return following == "json"
-        if given.startswith("--output=") or (
-            given.startswith("-o") and given[2:] in settings.FORMS
-        ):
-            return given.removeprefix("--output=").removeprefix("-o") == "json"
+        form = following if given in ("-o", "--output") else _joined(given)
+        if form in settings.FORMS:
+            return form == "json"
     if "--json" in arguments or "--no-json" in arguments:
         return "--json" in arguments
     try:
         return settings.as_json()
     except settings.BadConfigError:
         return False
+
+
+def _joined(given: str) -> str:
+    """The form of `--output=FORM` and `-oFORM`."""
+    flag = "--output=" if given.startswith("--output=") else "-o"
+    return given.removeprefix(flag) if given.startswith(flag) else ""

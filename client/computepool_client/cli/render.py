@@ -51,12 +51,11 @@ def show(
 
     `wide` leaves nothing out, however narrow the terminal is.
     """
-    width = _UNBOUNDED if wide else console.width
-    made = table(columns, rows, width, last_apart=last_apart)
+    width = console.width
     if wide:
-        console.print(made, width=_UNBOUNDED, crop=False, no_wrap=True, soft_wrap=True)
-    else:
-        console.print(made)
+        console.width = _UNBOUNDED
+    console.print(table(columns, rows, console.width, last_apart=last_apart))
+    console.width = width
 
 
 def table(

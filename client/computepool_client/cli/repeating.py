@@ -135,6 +135,7 @@ def _frame(console: "Console", every_s: float, state: str, show: Callable[[], No
     kept = Console(
         file=written,
         width=console.width,
+        height=console.height,
         force_terminal=True,
         color_system=console.color_system,  # type: ignore[arg-type]  # its own word for it
         no_color=console.no_color,
@@ -151,5 +152,6 @@ def _frame(console: "Console", every_s: float, state: str, show: Callable[[], No
         lines = [*lines[: room - 1], f"... {hidden} more lines below the edge of the terminal"]
     head = f"{time.strftime('%H:%M:%S')}, every {every_s:g} s; Ctrl-C ends"
     headline = Text(f"{head}; {state}" if state else head, "bold yellow" if state else "dim")
-    headline.truncate(console.width)
-    return Text("\n").join([headline, Text.from_ansi("\n".join(lines))])
+    picture = Text("\n").join([headline, Text.from_ansi("\n".join(lines))])
+    picture.no_wrap, picture.overflow = True, "crop"
+    return picture

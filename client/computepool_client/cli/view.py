@@ -13,6 +13,9 @@ from computepool_client.cli.repeating import Repeat
 if TYPE_CHECKING:
     from computepool.v1 import inventory_pb2
 
+# The headline, the table's head and rule, the sums' rule; power, state, warnings.
+_LINES_AROUND = 10
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
@@ -60,9 +63,23 @@ def view(
                 for name in view_rows.center_names(answer):
                     screen.say_name(name)
             else:
-                show(answer, depth, wide=connection.wide)
+                level = _that_fits(answer) if repeat.watch and depth is None else depth
+                show(answer, level, wide=connection.wide)
 
         repeating.run(connection, repeat, look, print_)
+
+
+def _that_fits(answer: "inventory_pb2.GetViewResponse") -> view_rows.Depth:
+    """How far down a live screen shows it, so that the sums at its end are seen."""
+    console = screen.stdout()
+    depth = view_rows.default_depth(answer)
+    if not console.is_terminal:
+        return depth
+    while depth is not view_rows.Depth.REGION:
+        if len(view_rows.rows(answer, depth)) + _LINES_AROUND <= console.height:
+            break
+        depth = view_rows.Depth.CENTER if depth is view_rows.Depth.MODEL else view_rows.Depth.REGION
+    return depth
 
 
 def _part(
