@@ -41,6 +41,7 @@ protos-check: $(VENV)/.ready ## buf lint, and the generated code is current
 	cd protos && $(abspath $(BIN))/buf lint
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/accelerators_doc.py --check
+	$(BIN)/python tools/metrics_doc.py --check
 
 check: test lint types layers protos-check ## everything that CI runs
 
