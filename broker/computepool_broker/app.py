@@ -20,6 +20,7 @@ from computepool_broker.rpc.agent import AgentServicer
 from computepool_broker.rpc.allocation import AllocationServicer
 from computepool_broker.rpc.answers import Answers
 from computepool_broker.rpc.bulk import BulkCalls
+from computepool_broker.rpc.explain import ExplainCalls
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.inventory import InventoryServicer
 from computepool_broker.rpc.lists import Lists
@@ -119,7 +120,7 @@ class Broker:
             AgentServicer(agents, pool, reader, writer),
             AllocationServicer(
                 AllocationService(pool, grants, waits),
-                explanations,
+                ExplainCalls(explanations, pool, reader, answers),
                 BulkCalls(BulkService(pool, grants, waits), reader, answers),
                 StreamParts(pool, grants, waits, reader, answers),
                 lists,

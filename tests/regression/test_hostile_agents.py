@@ -98,10 +98,10 @@ async def test_a_center_moves_to_another_region_with_its_only_agent() -> None:
         await kit.create(make_spec(gpus=1, regions=["r1"]))
         await kit.open(make_agent("a1", session=2)._replace(region="r2"))
         await kit.report([make_node("n1", region="r2")], session=2)
-        places, refusal, _ = await kit.explanations.preview(make_spec(gpus=1, regions=["r2"]))
+        places, refusal, _ = await kit.explanations.preview(make_spec(gpus=1, regions=["r2"]), list)
         assert refusal is None
         assert places[0].node == "n1"
-        _, refusal, _ = await kit.explanations.preview(make_spec(gpus=1, regions=["r1"]))
+        _, refusal, _ = await kit.explanations.preview(make_spec(gpus=1, regions=["r1"]), list)
         assert isinstance(refusal, Refusal)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import allocation_pb2_grpc
-from computepool_broker.rpc import from_wire, to_wire
+from computepool_broker.rpc import from_wire
 from computepool_broker.rpc.creates import read_create, read_release, read_renew
 from computepool_broker.rpc.stream import CallStream, StreamParts
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import grpc
 
     from computepool_broker.rpc.bulk import BulkCalls
+    from computepool_broker.rpc.explain import ExplainCalls
     from computepool_broker.rpc.lists import Lists
     from computepool_broker.rpc.watches import WatchCalls
     from computepool_broker.services.allocations import AllocationService
-    from computepool_broker.services.explanations import Explanations
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -33,14 +33,14 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
     def __init__(
         self,
         service: AllocationService,
-        explanations: Explanations,
+        explains: ExplainCalls,
         bulk: BulkCalls,
         streams: StreamParts,
         lists: Lists,
         watches: WatchCalls,
     ) -> None:
         self._service = service
-        self._explanations = explanations
+        self._explains = explains
         self._bulk = bulk
         self._streams = streams
         self._lists = lists
@@ -91,15 +91,13 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         self, request: wire.PreviewAllocationRequest, _: Context
     ) -> wire.PreviewAllocationResponse:
         """See the contract."""
-        from_wire.read_tenant("tenant", request.tenant)
-        spec = self._specs.read("spec", request.spec)
-        places, refusal, revision = await self._explanations.preview(spec)
-        out = wire.PreviewAllocationResponse(
-            leases=to_wire.planned(self._pool.state, places), view_revision=revision
-        )
-        if refusal is not None:
-            out.refusal.CopyFrom(to_wire.refusal(refusal))
-        return out
+        return await self._explains.preview(request)
+
+    async def ExplainAllocation(
+        self, request: wire.ExplainAllocationRequest, _: Context
+    ) -> wire.ExplainAllocationResponse:
+        """See the contract."""
+        return await self._explains.explain(request)
 
     async def GetAllocation(
         self, request: wire.GetAllocationRequest, _: Context

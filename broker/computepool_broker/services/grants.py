@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from computepool_broker.ledger.transaction import Outcome
+    from computepool_broker.model.refusal import Refusal
     from computepool_broker.model.request import Spec
-    from computepool_broker.placement.planner import Place
+    from computepool_broker.placement.places import Place
     from computepool_broker.services.explanations import Explanations
     from computepool_broker.services.ids import AllocationIds
     from computepool_broker.services.pool import Pool
@@ -245,10 +246,19 @@ class Grants:
                 retry_after_ms=1000,
             )
         refusal = self._explanations.refusal(spec, placeable)
-        pool.tally.refusals.add(refusal.centers[0].reason if refusal.centers else "NO_CENTER")
+        pool.tally.refusals.add(_why(refusal))
+        if refusal.beyond_pool:
+            return NoRoomError(refusal, retry_after_ms=None)
         # Without a center the first agents have yet to come.
         soon = not refusal.centers or any(c.reason not in HARD for c in refusal.centers)
         return NoRoomError(refusal, retry_after_ms=RETRY_SOON_MS if soon else RETRY_LATE_MS)
+
+
+def _why(refusal: Refusal) -> str:
+    """In a word of tally.REFUSAL_REASONS."""
+    if refusal.beyond_pool:
+        return "BEYOND_POOL"
+    return refusal.centers[0].reason if refusal.centers else "NO_CENTER"
 
 
 def _same(known: Allocation, call: Create, digest: bytes) -> Allocation:
