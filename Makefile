@@ -48,7 +48,7 @@ check: test lint types layers protos-check ## everything that CI runs
 bench: $(VENV)/.ready ## run all benches; one JSON object per line on standard output
 	@$(BIN)/python -m bench all
 
-bench-%: $(VENV)/.ready ## run one bench: echo, allocate, allocate-alone, engine, agent
+bench-%: $(VENV)/.ready ## run one bench: echo, allocate, stream, batch, renew, ... (`python -m bench -h`)
 	@$(BIN)/python -m bench $*
 
 clean: ## remove the virtual environment and caches (not the state)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from bench import agent, allocate, echo, engine
+from bench import agent, allocate, bulk, echo, engine
 from bench.output import RESULTS, Output, remark
 from bench.process import BenchError, need_cores
 
@@ -22,6 +22,9 @@ BENCHES: dict[str, Callable[[Output, Path], None]] = {
     "echo": echo.run,
     "allocate": allocate.run,
     "allocate-alone": allocate.run_alone,
+    "stream": bulk.run_stream,
+    "batch": bulk.run_batch,
+    "renew": bulk.run_renew,
     "engine": engine.run,
     "agent": agent.run,
 }

@@ -57,6 +57,9 @@ class Target:
         method: `/package.Service/Method`.
         body: The request message, not framed.
         pid: Of the server.
+        frames: How often the message is sent in one request (a stream of calls).
+        units: What one request asks for, in single calls.
+        in_flight: Requests at a time, where that is not the plan's.
     """
 
     name: str
@@ -64,6 +67,9 @@ class Target:
     method: str
     body: bytes
     pid: int
+    frames: int = 1
+    units: int = 1
+    in_flight: int = 0
 
 
 def find_h2load() -> str:
@@ -91,7 +97,7 @@ def run_h2load(
         BenchError: h2load failed, or not every request was answered with status 200.
     """
     body, log = folder / f"{target.name}.body", folder / f"{target.name}.log"
-    body.write_bytes(framed(target.body))
+    body.write_bytes(framed(target.body) * target.frames)
     log.unlink(missing_ok=True)
     streams = max(1, in_flight // connections)
     command = [

@@ -77,15 +77,18 @@ def alternate(
     """
 
     def turn(target: Target, requests: int) -> Load:
-        load = run_h2load(target, folder, requests=requests, in_flight=plan.in_flight)
+        in_flight = target.in_flight or plan.in_flight
+        load = run_h2load(target, folder, requests=requests, in_flight=in_flight)
         check(target, requests)
         remark(f"  {target.name}: {load.rate:.0f}/s, p50 {load.p50_us:.0f} us")
         return load
 
     counts = {}
     for target in (echo, ours):
-        warm = turn(target, max(200, min(WARM_UP_REQUESTS, WARM_UP_REQUESTS * plan.in_flight // 4)))
-        counts[target.name] = min(plan.most_requests, max(100, int(warm.rate * plan.seconds)))
+        few = max(200, min(WARM_UP_REQUESTS, WARM_UP_REQUESTS * plan.in_flight // 4))
+        warm = turn(target, max(target.in_flight, few // target.units))
+        wanted = max(100 // target.units, int(warm.rate * plan.seconds))
+        counts[target.name] = max(1, min(plan.most_requests // target.units, wanted))
     rounds: list[Round] = []
     machine_s, own_s, start = machine_busy_s(), own_busy_s(), time.monotonic()
     wanted = plan.rounds
