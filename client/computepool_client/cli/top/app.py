@@ -56,7 +56,7 @@ class TopApp(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort", "Sort"),
-        Binding("r", "turn", "Reverse"),
+        Binding("r", "turn", "Turn"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("p", "precision", "Precision"),
         Binding("space", "pause", "Pause"),

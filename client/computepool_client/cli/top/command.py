@@ -4,11 +4,12 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from computepool_client.cli import flags, units
+from computepool_client.cli import exits, flags, units
 from computepool_client.cli.connection import Connection
 from computepool_client.cli.precision import Precision
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _LEAST_INTERVAL_S: Final = 0.2
 _MOST_INTERVAL_S: Final = 60.0
+_END_WITHIN_S: Final = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -82,6 +84,14 @@ def _on_a_terminal() -> bool:
 async def _run(app: "TopApp") -> None:
     """Runs it so that the terminal is put in order again, whatever ends it."""
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(each, app.exit)
+
+    def without_terminal() -> None:
+        # Nothing is left to be put in order, and writing to what has gone may never end.
+        last = threading.Timer(_END_WITHIN_S, os._exit, (exits.Exit.FAILED,))
+        last.daemon = True
+        last.start()
+        app.exit()
+
+    loop.add_signal_handler(signal.SIGTERM, app.exit)
+    loop.add_signal_handler(signal.SIGHUP, without_terminal)
     await app.run_async()

@@ -108,7 +108,8 @@ def _figures(board: Board, whole: RegionRow, look: Look, now_s: float) -> tuple[
     totals = board.totals
     if totals is None:
         return ()
-    parts = [_amounts(whole), (Piece(f"{totals.allocations:,} allocations live", Style.STRONG),)]
+    live = f"{totals.allocations:,} allocation{'s' * (totals.allocations != 1)} live"
+    parts = [_amounts(whole), (Piece(live, Style.STRONG),)]
     parts += [_in_flight(board, whole, now_s), (_audit(totals.audit_findings),)]
     width = max(8, min(SHOWN, (look.width - 40) // 2))
     rates = [_rate("granted", board.grants, width), _rate("refused", board.refusals, width)]
