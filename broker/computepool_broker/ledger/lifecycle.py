@@ -32,7 +32,12 @@ rule 15). Counted by part: one node that refuses all its parts of a gang does no
 
 
 def grant(state: LedgerState, draft: Allocation, places: Sequence[Place]) -> Transaction:
-    """Commit the amounts of all parts; `draft` lacks only its parts."""
+    """Commit the amounts of all parts; `draft` lacks only its parts.
+
+    With power the request says nothing of their number; the grant does.
+    """
+    if draft.spec.power is not None:
+        draft.spec = draft.spec._replace(parts=len(places))
     draft.parts = tuple(
         [Part(i, 0, place.node, place.model, place.amounts) for i, place in enumerate(places)]
     )
