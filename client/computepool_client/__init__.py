@@ -128,15 +128,17 @@ _MODULES = {
 _PLAIN = ("errors", "values", "inventory", "explanations")
 
 
-def __getattr__(name: str) -> object:
-    """Loads a name where it is first asked for."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    places = (_MODULES[name],) if name in _MODULES else _PLAIN
-    found = (vars(import_module(f"{__name__}.{place}")) for place in places)
-    value = next(names[name] for names in found if name in names)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker would believe that every name is there
+
+    def __getattr__(name: str) -> object:
+        """Loads a name where it is first asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        places = (_MODULES[name],) if name in _MODULES else _PLAIN
+        found = (vars(import_module(f"{__name__}.{place}")) for place in places)
+        value = next(names[name] for names in found if name in names)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

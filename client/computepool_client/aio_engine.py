@@ -100,12 +100,11 @@ class AsyncEngine:
                 return
 
     async def close(self) -> None:
-        """Ends all calls; in another process than its own it only forgets."""
+        """Ends all calls; only for the process that made it."""
         self._closed = True
         transports, self._transports = self._transports, {}
-        if self.ours:
-            for transport in transports.values():
-                await transport.close()
+        for transport in transports.values():
+            await transport.close()
 
     def _transport(self, index: int) -> AsyncTransport:
         if not self.ours:

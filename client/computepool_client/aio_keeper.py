@@ -58,6 +58,7 @@ class AsyncKeeper:
 
     async def release(self, tenure: Tenure, message: str) -> Allocation:
         """Gives it back; see `AsyncLease.release`."""
+        tenure.check_ours()
         self._drop(tenure.id)
         allocation = await self.engine.run(calls.release(tenure.id, message))
         tenure.released = True
@@ -69,8 +70,8 @@ class AsyncKeeper:
 
     async def abandon(self, orders: Sequence[Order], error: BaseException) -> None:
         """Nobody will ever ask for what these may have been granted; see `Keeper.abandon`."""
-        granted = getattr(error, "allocations", ())
-        if granted or not isinstance(error, errors.PoolError):
+        granted = held.granted_to(orders, error)
+        if granted or (orders and not isinstance(error, errors.PoolError)):
             work = self._abandon(orders, granted)
             if isinstance(error, errors.PoolError):
                 await self._to_the_end(work)
@@ -90,6 +91,8 @@ class AsyncKeeper:
     async def close(self) -> None:
         """Releases what is kept, waits for what is on its way, and ends the connection."""
         self._closed = True
+        if not self.engine.ours:
+            return
         if self._renewer is not None:
             self._renewer.cancel()
             await asyncio.gather(self._renewer, return_exceptions=True)
@@ -117,6 +120,8 @@ class AsyncKeeper:
         return await asyncio.shield(self._spawn(work))
 
     async def _release_many(self, tenures: Sequence[Tenure]) -> list[errors.PoolError]:
+        for tenure in tenures:
+            tenure.check_ours()
         still = {tenure.id: tenure for tenure in tenures if not tenure.ended}
         for id_ in still:
             self._drop(id_)
@@ -129,7 +134,7 @@ class AsyncKeeper:
             failed += held.sorted_out(still, some, failures)
         return failed
 
-    async def _abandon(self, orders: Sequence[Order], granted: Sequence[Allocation]) -> None:
+    async def _abandon(self, orders: Sequence[Order], granted: list[Allocation]) -> None:
         try:
             if not granted:
                 again = calls.create_many(orders, "reserved", atomic=False)

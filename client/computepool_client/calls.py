@@ -31,8 +31,13 @@ PAGE: Final = 500
 """As many of a list as one call gives."""
 # The broker is told to answer before the attempt's own deadline cuts the answer off.
 _SHARE_OF_ATTEMPT: Final = 0.8
-ENDED: Final = frozenset({"LEASE_ENDED", "NOT_FOUND"})
-"""Reasons of a renewal that say that there is nothing left to renew."""
+ENDED: Final = frozenset({"LEASE_ENDED"})
+"""Reasons of a renewal that say that there is nothing left to renew.
+
+NOT_FOUND is none: an ended allocation is known for an hour, so a broker that does
+not know one which it has confirmed within its TTL has lost its store. Its agents
+bring it back, and grant its devices to nobody before.
+"""
 
 
 @dataclass(frozen=True, slots=True)

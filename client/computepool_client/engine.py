@@ -98,13 +98,12 @@ class Engine:
                 return
 
     def close(self) -> None:
-        """Ends all calls; in another process than its own it only forgets."""
+        """Ends all calls; only for the process that made it."""
         self._closed.set()
         with self._lock:
             transports, self._transports = self._transports, {}
-        if self.ours:
-            for transport in transports.values():
-                transport.close()
+        for transport in transports.values():
+            transport.close()
 
     def _transport(self, index: int) -> Transport:
         if not self.ours:

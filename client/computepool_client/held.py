@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
 from computepool_client import errors
-from computepool_client.asking import OnLost
+from computepool_client.asking import OnLost, Order
 from computepool_client.calls import ENDED, Grant
 from computepool_client.values import Allocation, AllocationState, Part, Placed
 
@@ -112,10 +112,14 @@ class Tenure:
         self._lose(loss)
         return loss
 
-    def check(self) -> None:
-        """Raises the `PoolError` that says why it is not surely held; see `Held.check`."""
+    def check_ours(self) -> None:
+        """Raises `ClosedError` in a child of the holder's process."""
         if self.forked:
             raise errors.ClosedError(errors.FORKED, "FORKED")
+
+    def check(self) -> None:
+        """Raises the `PoolError` that says why it is not surely held; see `Held.check`."""
+        self.check_ours()
         self.check_lost()
         if self.released:
             raise errors.LeaseLostError(
@@ -214,10 +218,18 @@ class Held(Placed, Generic[F]):
 def sorted_out(
     tenures: Mapping[str, Tenure], ids: Iterable[str], failures: Mapping[str, errors.PoolError]
 ) -> list[errors.PoolError]:
-    """Notes which were released; gives, once each, why others that had not ended were not."""
+    """Notes which were released; gives, once each, why those that are not lost were not."""
     for id_ in ids:
         tenures[id_].released = id_ not in failures
-    return list({e.message: e for e in failures.values() if e.reason not in ENDED}.values())
+    left = (error for id_, error in failures.items() if tenures[id_].loss is None)
+    return list({error.message: error for error in left}.values())
+
+
+def granted_to(orders: Iterable[Order], error: BaseException) -> list[Allocation]:
+    """What an error says that these orders were granted."""
+    ours = {order.request_id for order in orders}
+    granted = getattr(error, "allocations", ())
+    return [allocation for allocation in granted if allocation.request_id in ours]
 
 
 def _same(allocation: Allocation) -> Allocation:

@@ -47,6 +47,7 @@ class Keeper:
 
     def release(self, tenure: Tenure, message: str) -> Allocation:
         """Gives it back; see `Lease.release`."""
+        tenure.check_ours()
         # First: a renewal on its way must not take the release for a loss.
         self._renewer.drop(tenure.id)
         allocation = self.engine.run(calls.release(tenure.id, message))
@@ -55,6 +56,8 @@ class Keeper:
 
     def release_many(self, tenures: Sequence[Tenure]) -> list[errors.PoolError]:
         """Gives back what is left of these; what could not be."""
+        for tenure in tenures:
+            tenure.check_ours()
         still = {tenure.id: tenure for tenure in tenures if not tenure.ended}
         for id_ in still:
             self._renewer.drop(id_)  # see release
@@ -73,8 +76,8 @@ class Keeper:
         After an interrupt it is not known whether there is a grant. Asking once more
         with the same request_id gives it, or another one, to release.
         """
-        granted = getattr(error, "allocations", ())
-        if not granted and isinstance(error, errors.PoolError):
+        granted = held.granted_to(orders, error)
+        if not granted and (isinstance(error, errors.PoolError) or not orders):
             return  # refused; or no broker answers, and it ends with its TTL
         try:
             if not granted:
@@ -106,9 +109,9 @@ class Keeper:
     def close(self) -> None:
         """Releases what is kept, and ends the connection."""
         _OPEN.discard(self)
-        if self.engine.ours:
+        if self.engine.ours:  # in a child that was forked a lock can be held for ever
             self.leave(self._renewer.close(), told=True)
-        self.engine.close()
+            self.engine.close()
 
 
 @atexit.register

@@ -87,7 +87,7 @@ def texts(value: object, name: str) -> dict[str, str]:
 
 def _names(value: object, name: str) -> tuple[str, ...]:
     if isinstance(value, str):
-        return (value,)
+        return (text(value, name),)
     if not isinstance(value, Sequence | set | frozenset):
         raise ValueError(f"{value!r} is no name and no list of names")  # noqa: TRY004 - see spec
     return tuple(text(each, name) for each in value)
