@@ -114,8 +114,9 @@ class ViewFollower:
 
 
 def last_change(kit: BrokerKit) -> int:
-    """The highest revision of all allocations."""
-    return max((a.revision for a in kit.pool.state.allocations.values()), default=0)
+    """The highest revision of all allocations, those that are forgotten included."""
+    state = kit.pool.state
+    return max(state.forgotten_through, *(a.revision for a in state.allocations.values()), 0)
 
 
 def missing(follower: AllocationFollower, kit: BrokerKit) -> list[str]:

@@ -140,7 +140,7 @@ class AllocationWatch:
             if not self._feed.holds(place):
                 high = await self._pool.committer.submit(lambda _: self._pool.state.revision)
                 async for taken in self._read(watch, place, high, self._changed):
-                    yield Told(taken, self._token(watch, taken.revision), synced)
+                    yield Told(taken, self._token(watch, taken), synced)
                 place, due = Place(high), True
                 continue
             taken = self._feed.take(place, watch.key, watch.matches)
@@ -149,14 +149,16 @@ class AllocationWatch:
             if taken.chunks or news or (due and taken.complete):
                 synced, due = synced or taken.complete, due and not taken.complete
                 last_s = loop.time()
-                yield Told(taken, self._token(watch, taken.revision), synced)
+                yield Told(taken, self._token(watch, taken), synced)
                 self._watches.check()
             if not self._feed.ahead(place):  # asked anew: writing a message can take long
                 await self._watches.wait(self._feed.bell)
 
-    def _token(self, watch: Watch, revision: int) -> WatchToken:
+    def _token(self, watch: Watch, taken: Taken) -> WatchToken:
         state = self._pool.state
-        return WatchToken(self._life, watch.query, state.epoch, revision, state.identity)
+        return WatchToken(
+            self._life, watch.query, state.epoch, taken.revision, taken.seen, state.identity
+        )
 
     # -- in jobs ---------------------------------------------------------------------------
 
@@ -178,11 +180,11 @@ class AllocationWatch:
         mine = token.life == self._life
         if token.identity != state.identity:
             raise _expired("it is of another store")
-        if token.revision > state.revision or (
+        if token.seen > state.revision or (
             not mine
             and (
                 token.epoch > state.epoch
-                or token.revision > min(state.opened_revision, state.known_through(token.epoch))
+                or token.seen > min(state.opened_revision, state.known_through(token.epoch))
             )
         ):
             raise _expired("the store was put back to an older copy since")
@@ -226,7 +228,7 @@ class AllocationWatch:
                 )
                 chunks = [encode(r) for r in sorted(part.rows, key=lambda r: (r.revision, r.id))]
             for piece in pieces(chunks):
-                yield Taken(piece, low, told, complete=False)
+                yield Taken(piece, low, told, high, complete=False)
 
 
 def pieces(chunks: list[bytes]) -> list[list[bytes]]:

@@ -81,15 +81,19 @@ class Taken:
         place: Where it leads to.
         complete: Nothing more is there now.
         revision: All changes up to here have been told with it.
+        seen: The highest revision of anything told with it.
         message: The whole message, for whoever sends it first to keep.
     """
 
-    __slots__ = ("chunks", "complete", "message", "place", "revision")
+    __slots__ = ("chunks", "complete", "message", "place", "revision", "seen")
 
-    def __init__(self, chunks: list[bytes], place: Place, revision: int, *, complete: bool) -> None:
+    def __init__(
+        self, chunks: list[bytes], place: Place, revision: int, seen: int, *, complete: bool
+    ) -> None:
         self.chunks = chunks
         self.place = place
         self.revision = revision
+        self.seen = seen
         self.complete = complete
         self.message: bytes | None = None
 
@@ -183,9 +187,9 @@ class Feed:
             if size > MESSAGE_BYTES and chunks:
                 last = changes[at - 1].place
                 told = max(told, last.revision - (change.record.revision == last.revision))
-                return Taken(chunks, last, told, complete=False)
+                return Taken(chunks, last, told, last.revision, complete=False)
             chunks.append(chunk)
-        return Taken(chunks, end, end.revision, complete=complete)
+        return Taken(chunks, end, end.revision, end.revision, complete=complete)
 
     def _after(self, place: Place) -> tuple[list[Change], int]:
         """Changes after a place, the newest of each allocation; and through which revision."""

@@ -18,7 +18,7 @@ VERSION = 1
 MAX_TOKEN = 256
 HASH_BYTES = 8
 LIFE_BYTES = 8
-_LAYOUT = struct.Struct(f">B{LIFE_BYTES}s{HASH_BYTES}sQQ")
+_LAYOUT = struct.Struct(f">B{LIFE_BYTES}s{HASH_BYTES}sQQQ")
 _CHECKSUM = struct.Struct(">I")
 FIELD = "resume_token"
 
@@ -31,6 +31,7 @@ class WatchToken(NamedTuple):
         query: What was watched, see `query_hash`.
         epoch: The store's when it was made.
         revision: All changes up to here were told.
+        seen: The highest revision of anything told: in the midst of a backlog it is above that.
         identity: The store's name.
     """
 
@@ -38,6 +39,7 @@ class WatchToken(NamedTuple):
     query: bytes
     epoch: int
     revision: int
+    seen: int
     identity: str
 
 
@@ -48,7 +50,7 @@ def query_hash(filter_text: str) -> bytes:
 
 def write(token: WatchToken) -> str:
     """As text."""
-    body = _LAYOUT.pack(VERSION, *token[:4]) + token.identity.encode()
+    body = _LAYOUT.pack(VERSION, *token[:5]) + token.identity.encode()
     whole = body + _CHECKSUM.pack(binascii.crc32(body))
     return base64.urlsafe_b64encode(whole).decode().rstrip("=")
 
@@ -74,9 +76,9 @@ def _read(text: str) -> WatchToken | None:
         whole = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         body = whole[: -_CHECKSUM.size]
         (checksum,) = _CHECKSUM.unpack(whole[-_CHECKSUM.size :])
-        version, life, query, epoch, revision = _LAYOUT.unpack_from(body)
+        version, life, query, epoch, revision, seen = _LAYOUT.unpack_from(body)
         if version != VERSION or binascii.crc32(body) != checksum:
             return None
-        return WatchToken(life, query, epoch, revision, body[_LAYOUT.size :].decode())
+        return WatchToken(life, query, epoch, revision, seen, body[_LAYOUT.size :].decode())
     except (ValueError, struct.error):
         return None
