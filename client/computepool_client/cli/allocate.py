@@ -128,11 +128,11 @@ def allocate(wanted: spec.Wanted, terms: Terms, connection: Printing) -> None:
         raise typer.Exit(exits.Exit.FAILED)
 
 
-def preview(wanted: spec.Wanted, connection: Connection) -> None:
+def preview(wanted: spec.Wanted, connection: Printing) -> None:
     """Say where `allocate` with the same flags would place it now, or why not.
 
     Changes nothing. Ends with status 3 when there is no room, and says then
-    what would fit instead.
+    what would fit instead. With -o name it prints the nodes.
     """
     message = wanted.message()
     with connection.client() as pool:
@@ -140,15 +140,18 @@ def preview(wanted: spec.Wanted, connection: Connection) -> None:
     refused = answer.HasField("refusal")
     if connection.as_json:
         documents.dump(documents.document(answer))
+    elif connection.names_only:
+        for node in dict.fromkeys(lease.node for lease in answer.leases):
+            screen.say_name(node)
     elif refused:
         from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
-        refusals.show(answer.refusal, screen.stdout(), wanted.tenant)
+        refusals.show(answer.refusal, screen.stdout(), wanted.tenant, wide=connection.wide)
         if check := refusals.what_to_check(answer.refusal):
             screen.remark(check)
     else:
         screen.say(f"There is room for {grants.asked_for(message)}:")
-        grants.show_leases(answer.leases, with_state=False)
+        grants.show_leases(answer.leases, with_state=False, wide=connection.wide)
         screen.say("Nothing is held: another may take it before you ask.")
     if refused:
         raise typer.Exit(exits.Exit.NO_ROOM)

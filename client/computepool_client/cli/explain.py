@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2, types_pb2
     from computepool_client.cli.render import Column
 
+_ONE_DEVICE_MILLI: Final = 1000
 # What a check of the placement leaves, in words.
 _CHECKS: Final = {
     "REGION_NOT_ALLOWED": "in a region allowed",
@@ -48,8 +49,9 @@ def explain(
 
     Takes the id of an allocation, or the flags of `allocate`. For what does not
     fit it says what is in the way at each center, how much is missing, how old
-    the numbers are, and what would fit instead, as commands to paste. Changes
-    nothing. Ends with status 3 when there is no room.
+    the numbers are, and what would fit instead, as commands to paste. rank is
+    the place's among the nodes that could take the part. Changes nothing. Ends
+    with status 3 when there is no room. With -o name it prints the nodes.
     """
     subject = _subject(allocation, wanted)
     with connection.client() as pool:
@@ -84,12 +86,14 @@ def _show(
     if answer.HasField("refusal"):
         from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
-        refusals.show(answer.refusal, screen.stdout(), wanted.tenant)
+        refusals.show(answer.refusal, screen.stdout(), wanted.tenant, wide=wide)
         if check := refusals.what_to_check(answer.refusal):
             screen.remark(check)
     else:
-        screen.say(answer.summary, "bold")
-        if answer.HasField("allocation"):
+        granted = answer.HasField("allocation")
+        what = f"Allocation {answer.allocation.id}:" if granted else "It"
+        screen.say(f"{what} {answer.summary}.", "bold")
+        if granted:
             screen.say(f"  asked for   {grants.asked_for(answer.allocation.spec)}")
         if answer.parts:
             _show_parts(answer, wide=wide)
@@ -128,22 +132,22 @@ def _show_parts(answer: "allocation_pb2.ExplainAllocationResponse", *, wide: boo
     render.show(screen.stdout(), columns, rows, wide=wide)
     if answer.parts_omitted:
         screen.say(f"... and {answer.parts_omitted:,} more parts")
-    for text in dict.fromkeys(_why(part) for part in answer.parts):
-        screen.say(text)
+    for part in answer.parts:
+        if part.summary not in answer.summary:
+            screen.say(f"part {part.index}: {part.summary}")
+        if wide and part.others:
+            others = ", ".join(each.node for each in part.others)
+            screen.say(f"part {part.index}: next best are {others}")
 
 
 def _rank(part: "allocation_pb2.PartExplanation") -> str:
     return f"{part.rank:,} of {part.candidates:,}" if part.rank else "-"
 
 
-def _why(part: "allocation_pb2.PartExplanation") -> str:
-    others = ", ".join(each.node for each in part.others)
-    return f"part {part.index}: {part.summary}" + (f"; next best: {others}" if others else "")
-
-
 def _left(place: "allocation_pb2.Candidate") -> str:
-    devices = f"{units.thousandths(place.device_milli_left)} devices, "
-    return devices + units.cores(place.cpu_milli_left)
+    many = "s" * (place.device_milli_left != _ONE_DEVICE_MILLI)
+    devices = f"{units.thousandths(place.device_milli_left)} device{many}"
+    return f"{devices}, {units.cores(place.cpu_milli_left)}"
 
 
 def _show_filters(steps: "Sequence[allocation_pb2.FilterStep]") -> None:

@@ -17,6 +17,7 @@ _COLUMNS = (
     render.Column("nodes\nleft", numbers=True),
     render.Column("age", numbers=True),
 )
+_MOST_CENTERS = 10
 _RULED_OUT = ("REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED")
 # What a filter asks, where its name alone leaves one guessing.
 _MEANING = {
@@ -41,17 +42,27 @@ BEYOND_POOL = (
 )
 
 
-def show(refusal: "allocation_pb2.Refusal", console: "Console", tenant: str = "default") -> None:
+def show(
+    refusal: "allocation_pb2.Refusal",
+    console: "Console",
+    tenant: str = "default",
+    *,
+    wide: bool = False,
+) -> None:
     """Prints the summary, the table, what the reasons in it mean, and what would fit.
 
-    Centers that the request itself rules out are counted, not listed.
+    Centers that the request itself rules out are counted, not listed; of the
+    others those that lack least, or all with `wide`.
     """
     listed = [each for each in refusal.centers if each.reason not in _RULED_OUT]
     ruled_out = len(refusal.centers) - len(listed)
     console.print(render.styled(_summary(refusal), "bold red"))
     if listed:
-        render.show(console, _COLUMNS, (_row(each) for each in listed))
-        _tell_more(refusal, listed, ruled_out, console)
+        shown = listed if wide else listed[:_MOST_CENTERS]
+        render.show(console, _COLUMNS, (_row(each) for each in shown), wide=wide)
+        if len(shown) < len(listed):
+            console.print(f"... and {len(listed) - len(shown)} more (all: -o wide)")
+        _tell_more(refusal, shown, ruled_out, console)
     # Otherwise the summary has said it: no center is in what the request names.
     if refusal.beyond_pool:
         console.print(render.styled(BEYOND_POOL, "yellow"))
@@ -68,7 +79,7 @@ def _tell_more(
     if ruled_out:
         console.print(f"... and {ruled_out} centers that the request does not allow")
     if refusal.centers_omitted:
-        console.print(f"... and {refusal.centers_omitted} more (all: computepool explain)")
+        console.print(f"... and {refusal.centers_omitted} more")
     for reason in dict.fromkeys(each.reason for each in listed):
         if reason in _MEANING:
             console.print(render.styled(f"{reason}: {_MEANING[reason]}", "dim"))

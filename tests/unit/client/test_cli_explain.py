@@ -52,6 +52,24 @@ def test_what_would_fit_is_a_command_to_paste(services: ScriptedServices, capsys
     assert (asked.spec.part.devices, asked.id) == (8, "")
 
 
+def test_many_centers_are_cut_unless_all_are_asked_for(
+    services: ScriptedServices, capsys: Capture
+) -> None:
+    many = make_refusal()
+    for i in range(30):
+        many.centers.add().CopyFrom(many.centers[0])
+        many.centers[-1].center = f"center-{i:02d}"
+    answer = allocation_pb2.PreviewAllocationResponse(refusal=many)
+    services.script("PreviewAllocation", answer)
+    assert main(["preview", "--gpus", "8"]) == 3
+    out = capsys.readouterr().out
+    assert "center-08" in out
+    assert "center-09" not in out
+    assert "... and 21 more (all: -o wide)" in out
+    assert main(["preview", "--gpus", "8", "-o", "wide"]) == 3
+    assert "center-29" in capsys.readouterr().out
+
+
 def test_why_an_allocation_is_where_it_is(services: ScriptedServices, capsys: Capture) -> None:
     part = allocation_pb2.PartExplanation(
         place=place("n-1", device_milli_left=1000, cpu_milli_left=4000),
@@ -63,7 +81,7 @@ def test_why_an_allocation_is_where_it_is(services: ScriptedServices, capsys: Ca
         state=types_pb2.LEASE_STATE_STARTED,
     )
     answer = allocation_pb2.ExplainAllocationResponse(
-        summary="a-1 is ACTIVE on n-1",
+        summary="active on n-1",
         allocation=make_allocation(),
         parts=[part],
         parts_omitted=3,
@@ -76,13 +94,16 @@ def test_why_an_allocation_is_where_it_is(services: ScriptedServices, capsys: Ca
     assert main(["explain", "a-1"]) == 0
     out = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "a-1 is ACTIVE on n-1" in lines
-    assert "0 n-1 tj-1 tianjin A100 1 of 35 1 devices, 4 cores STARTED" in lines
-    assert "part 0: least is left over there; next best: n-2, n-3" in lines
+    assert "Allocation a-1: active on n-1." in lines
+    assert "0 n-1 tj-1 tianjin A100 1 of 35 1 device, 4 cores STARTED" in lines
+    assert "part 0: least is left over there" in lines
+    assert "next best" not in out
     assert "... and 3 more parts" in lines
     assert "open: takes new grants 40" in lines
     assert "NEW_CHECK 35" in lines
     assert services.requests["ExplainAllocation"][0].id == "a-1"
+    assert main(["explain", "a-1", "-o", "wide"]) == 0
+    assert "part 0: next best are n-2, n-3" in capsys.readouterr().out
 
 
 def test_an_explanation_as_json_or_names(services: ScriptedServices, capsys: Capture) -> None:
