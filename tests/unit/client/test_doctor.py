@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,9 +18,6 @@ from computepool_client.cli.doctor.seen import Seen
 from computepool_client.cli.main import main
 from fakes.pool_messages import make_allocation, make_center, make_model, make_view
 from fakes.scripted_services import Failure, ScriptedServices
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Code = grpc.StatusCode
 Capture = pytest.CaptureFixture[str]
@@ -381,3 +380,13 @@ def test_an_embedded_store_is_looked_at_as_a_folder(
     assert status == 0
     assert found["state-dir"]["verdict"] == "OK"
     assert main(["doctor", "--store", "postgres://x"]) == 2
+
+
+def test_every_check_is_in_the_documentation(
+    services: ScriptedServices, capsys: Capture, tmp_path: Path
+) -> None:
+    script(services)
+    _, found = run(capsys, "--store", f"embedded:{tmp_path}")
+    text = (Path(__file__).parents[3] / "docs" / "command.md").read_text()
+    named_there = set(re.findall(r"`([a-z-]+)`", text))
+    assert set(found) | {each.check for each in redis.judge("r", {}, {})} <= named_there
