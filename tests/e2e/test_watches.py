@@ -110,9 +110,7 @@ async def test_all_watches_end_when_the_broker_stops_also_those_that_nobody_read
     began = time.monotonic()
     broker.signal(15)
     await watcher.task
-    errors = [watcher.error]
-    for call in (view, drain):
-        errors.append(await error_of(call))
+    errors = [watcher.error, await error_of(view), await error_of(drain)]
     assert [(e.code(), reason_of(e)) for e in errors if e] == [
         (grpc.StatusCode.UNAVAILABLE, "STOPPING")
     ] * 3
@@ -178,6 +176,6 @@ async def test_bad_requests_are_refused_over_the_wire(pool: LocalPool, caller: C
         caller.inventory.Drain(inventory_pb2.DrainRequest()),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call.read()  # type: ignore[attr-defined]
+            await call.read()
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert reason_of(caught.value) == "INVALID_FIELD"
