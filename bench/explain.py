@@ -17,7 +17,7 @@ from bench.engine_pool import Engine
 from bench.output import Output, Row
 from bench.pool import CALL_LIMIT_S, Pool, pool
 from bench.process import BenchError
-from computepool.v1 import allocation_pb2
+from computepool.v1 import allocation_pb2, inventory_pb2
 from computepool_broker.model.request import PartSpec, Power, Shape, Spec, Spread, SpreadOver
 from computepool_broker.placement import reasons
 from computepool_broker.placement.explain import explain
@@ -36,8 +36,8 @@ GPU = PartSpec(cpu_milli=8_000, memory_mib=65_536)
 """What goes with a device."""
 
 
-def refused_requests() -> dict[str, Spec]:
-    """Requests that a half full pool refuses."""
+def refused_requests(center: str) -> dict[str, Spec]:
+    """Requests that a half full pool refuses; some for one of its centers."""
     whole = Shape(GPU._replace(devices=8))
     narrow = Shape(GPU._replace(devices=8, cpu_milli=190_000))
     stranger = GPU._replace(devices=8, models=("MI300X",))
@@ -45,12 +45,12 @@ def refused_requests() -> dict[str, Spec]:
     return {
         "too many devices": Spec(Shape(GPU._replace(devices=9))),
         "too much processor": Spec(Shape(GPU._replace(devices=1, cpu_milli=400_000))),
-        "a model in one center": Spec(Shape(stranger, centers=("center-1",))),
+        "a model in one center": Spec(Shape(stranger, centers=(center,))),
         "a label that no node has": Spec(Shape(GPU._replace(devices=1), node_labels=labels)),
-        "a gang of 1,000 in one center": Spec(whole._replace(centers=("center-1",)), 1_000),
+        "a gang of 1,000 in one center": Spec(whole._replace(centers=(center,)), 1_000),
         "a spread gang of 1,000": Spec(narrow, 1_000, spread=Spread(SpreadOver.CENTERS)),
         "power of one model": Spec(
-            Shape(GPU._replace(models=("A100-SXM",)), centers=("center-1",)),
+            Shape(GPU._replace(models=("A100-SXM",)), centers=(center,)),
             power=Power(5_000_000_000),
         ),
         "power, mixed": Spec(Shape(GPU), power=Power(50_000_000_000, mixed=True)),
@@ -69,7 +69,8 @@ def in_memory(out: Output) -> None:
     """The broker's own code, in processor time of this thread."""
     engine = Engine(NODES)
     columns, planner = engine.columns, engine.planner
-    for name, spec in refused_requests().items():
+    center = engine.state.nodes[engine.names[0]].record.center
+    for name, spec in refused_requests(center).items():
 
         def refuse(spec: Spec = spec, name: str = name) -> None:
             places, placeable = planner.plan(spec)
@@ -93,7 +94,9 @@ def in_memory(out: Output) -> None:
 
 def over_the_wire(out: Output, ready: Pool) -> None:
     """A real broker on another core, called by a Python client."""
-    for name, spec in refused_requests().items():
+    view = ready.inventory.GetView(inventory_pb2.GetViewRequest(), timeout=CALL_LIMIT_S)
+    center = view.regions[0].centers[0].center
+    for name, spec in refused_requests(center).items():
         request = allocation_pb2.PreviewAllocationRequest(spec=spec_message(spec))
 
         def refuse(request: allocation_pb2.PreviewAllocationRequest = request) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_BITS = 1 << 28
-"""Bits written at the most, about 10 ms. A larger target takes its bulk from the largest peaks
+MOST_BITS = 1 << 27
+"""Bits written at the most, about 5 ms. A larger target takes its bulk from the largest peaks
 first, and only the rest, still some hundreds of devices, is chosen among all sums."""
 MOST_STEPS = 4_000
 """Of the search for the fewest devices; what it has found by then is taken. The sum is the
