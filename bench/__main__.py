@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from bench import agent, allocate, bulk, echo, engine
+from bench import agent, allocate, bulk, echo, engine, explain, sync, watch
 from bench.output import RESULTS, Output, remark
 from bench.process import BenchError, need_cores
 
@@ -25,8 +25,11 @@ BENCHES: dict[str, Callable[[Output, Path], None]] = {
     "stream": bulk.run_stream,
     "batch": bulk.run_batch,
     "renew": bulk.run_renew,
+    "sync": sync.run,
     "engine": engine.run,
+    "explain": explain.run,
     "agent": agent.run,
+    "watch": watch.run,
 }
 
 
