@@ -1,5 +1,6 @@
 """`computepool drain`: no new grants, and waiting until nobody is left."""
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from computepool.v1 import inventory_pb2
 
 _LIVE_HOLDERS: Final = 8
+_DAY_MS: Final = 86_400_000
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +50,7 @@ def drain(
     try:
         last = waiting.wait()
     except KeyboardInterrupt:
-        text = f"Stopped waiting: {waiting.who()}; {_stays(target)}"
+        text = f"Stopped waiting: {waiting.who()}. {_stays(target)}"
         status = exits.tell_plainly(
             text, exits.Exit.INTERRUPTED, as_json=connection.as_json, reason="INTERRUPTED"
         )
@@ -140,13 +142,19 @@ def _table(answer: "inventory_pb2.DrainResponse", most: int, width: int) -> "Tab
             each.allocation_id,
             each.tenant,
             each.node,
-            "is being torn down"
-            if each.releasing
-            else f"in {units.duration(each.remaining_ttl_ms)}, unless renewed",
+            "is being torn down" if each.releasing else _when(each.remaining_ttl_ms),
         )
         for each in answer.holders[:most]
     ]
     return render.table(columns, rows, width)
+
+
+def _when(left_ms: int) -> str:
+    """As a time of day, which stays true while nothing new is heard; or far away."""
+    if left_ms >= _DAY_MS:
+        return f"in {units.duration(left_ms)}, unless renewed"
+    at = time.localtime(time.time() + left_ms / 1000)
+    return f"at {time.strftime('%H:%M:%S', at)}, unless renewed"
 
 
 @contextmanager
@@ -192,6 +200,7 @@ class _Lines:
 def _bar(answer: "inventory_pb2.DrainResponse", target: Target, width: int) -> "Group":
     from rich.console import Group  # noqa: PLC0415 - see above
     from rich.progress_bar import ProgressBar  # noqa: PLC0415 - see above
+    from rich.table import Table  # noqa: PLC0415 - see above
     from rich.text import Text  # noqa: PLC0415 - see above
 
     gone = answer.leases_at_start - answer.leases
@@ -200,7 +209,9 @@ def _bar(answer: "inventory_pb2.DrainResponse", target: Target, width: int) -> "
     hidden = len(answer.holders) - _LIVE_HOLDERS + answer.holders_omitted
     more = Text(f"... and {hidden:,} more" if hidden > 0 else "", "dim")
     bar = ProgressBar(total=max(1, answer.leases_at_start), completed=gone, width=min(width, 60))
-    return Group(head, bar, _table(answer, _LIVE_HOLDERS, width), more)
+    line = Table.grid()  # a bar alone does not end its line
+    line.add_row(bar)
+    return Group(head, line, _table(answer, _LIVE_HOLDERS, width), more)
 
 
 def _leases(count: int) -> str:

@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 
 import grpc
 import pytest
+import typer
 
 from computepool.v1 import allocation_pb2, inventory_pb2
-from computepool_client.cli.main import main
+from computepool_client.cli.main import build, main
 from fakes.pool_messages import (
     make_allocation,
     make_center,
@@ -118,17 +121,68 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(
         assert number in out  # no number is cut
 
 
-def test_help_needs_neither_grpc_nor_tables_to_be_imported() -> None:
+def commands() -> list[str]:
+    return list(typer.main.get_command(build()).commands)  # type: ignore[attr-defined]
+
+
+def test_no_help_needs_grpc_or_tables_to_be_imported() -> None:
     code = (
-        "import sys; from computepool_client.cli import main; status = main.main(['--help']);"
-        "slow = {'grpc', 'rich.live', 'computepool.v1', 'google.protobuf'} & set(sys.modules);"
-        "sys.exit(status or (repr(slow) if slow else 0))"
+        "import sys; from computepool_client.cli import main;"
+        f"statuses = [main.main([*c, '--help']) for c in {[[], *([c] for c in commands())]}];"
+        "slow = {'grpc', 'rich.live', 'rich.progress', 'computepool_client.cli.render', 'textual',"
+        " 'computepool.v1', 'google.protobuf', 'psutil'} & set(sys.modules);"
+        "sys.exit(any(statuses) or (repr(slow) if slow else 0))"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "allocate" in ran.stdout
+    for command in commands():
+        assert f"computepool {command}" in ran.stdout
+
+
+def test_version_is_told_by_a_flag_too(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert main(["version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second == f"computepool {version('computepool')} (computepool.v1)"
+
+
+def test_no_arguments_are_answered_with_help(capsys: Capture) -> None:
+    assert main([]) in (0, 2)
+    captured = capsys.readouterr()
+    assert "allocate" in captured.out + captured.err
+
+
+def test_the_script_of_completion_is_sound_and_completes(tmp_path: Path) -> None:
+    bin_ = Path(sys.executable).parent
+    script = tmp_path / "completion.bash"
+    shown = subprocess.run(
+        [bin_ / "computepool", "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    script.write_text(shown.stdout)
+    typed = (
+        f"set -eu; export PATH={bin_}:$PATH; source {script}; complete -p computepool;"
+        "COMP_WORDS=(computepool allo); COMP_CWORD=1; _computepool_completion computepool;"
+        'echo "${COMPREPLY[@]}";'
+        "COMP_WORDS=(computepool allocate --sp); COMP_CWORD=2; _computepool_completion computepool;"
+        'echo "${COMPREPLY[@]}"'
+    )
+    ran = subprocess.run(
+        ["bash", "-c", typed],  # noqa: S607 - the bash of the path
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    complete, command, flag = ran.stdout.splitlines()
+    assert complete.endswith("-F _computepool_completion computepool")
+    assert (command, flag) == ("allocate", "--spread")
 
 
 def test_a_reader_that_goes_away_is_no_traceback(services: ScriptedServices) -> None:
