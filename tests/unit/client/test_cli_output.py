@@ -130,7 +130,7 @@ def test_no_help_needs_grpc_or_tables_to_be_imported() -> None:
         "import sys; from computepool_client.cli import main;"
         f"statuses = [main.main([*c, '--help']) for c in {[[], *([c] for c in commands())]}];"
         "slow = {'grpc', 'rich.live', 'rich.progress', 'computepool_client.cli.render', 'textual',"
-        " 'computepool.v1', 'google.protobuf', 'psutil'} & set(sys.modules);"
+        " 'computepool.v1', 'google.protobuf', 'psutil', 'asyncio'} & set(sys.modules);"
         "sys.exit(any(statuses) or (repr(slow) if slow else 0))"
     )
     ran = subprocess.run(
@@ -149,7 +149,7 @@ def test_version_is_told_by_a_flag_too(capsys: Capture) -> None:
 
 
 def test_no_arguments_are_answered_with_help(capsys: Capture) -> None:
-    assert main([]) in (0, 2)
+    assert main([]) == 2
     captured = capsys.readouterr()
     assert "allocate" in captured.out + captured.err
 

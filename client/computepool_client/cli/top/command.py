@@ -1,6 +1,5 @@
 """`computepool top`: the flags, and whether there is a terminal to draw on."""
 
-import asyncio
 import os
 import signal
 import sys
@@ -70,6 +69,8 @@ def top(
         from computepool_client.cli.top.app import TopApp  # noqa: PLC0415 - slow to import
 
     app = TopApp(connection.endpoint, connection.client, interval, precision)
+    import asyncio  # noqa: PLC0415 - slow to import, and every --help reads this module
+
     asyncio.run(_run(app))
     if app.return_code:
         raise typer.Exit(app.return_code)
@@ -83,6 +84,8 @@ def _on_a_terminal() -> bool:
 
 async def _run(app: "TopApp") -> None:
     """Runs it so that the terminal is put in order again, whatever ends it."""
+    import asyncio  # noqa: PLC0415 - see top()
+
     loop = asyncio.get_running_loop()
 
     def without_terminal() -> None:
