@@ -4,7 +4,7 @@ Importing this is cheap: gRPC and the generated code are loaded when the first
 `AsyncPool` is made. For one event loop.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -132,7 +132,7 @@ class AsyncPool:
         resume_token: str = "",
         changes_only: bool = False,
         patience: reading.Duration = 60.0,
-    ) -> "AsyncIterator[explanations.Changes]":
+    ) -> "AsyncGenerator[explanations.Changes, None]":
         """How allocations change, first those that are there; for as long as it is read.
 
         Goes on through broken connections and restarts of the broker, and gives up
@@ -153,7 +153,7 @@ class AsyncPool:
         precision: str = "",
         interval: reading.Duration = 1.0,
         patience: reading.Duration = 60.0,
-    ) -> "AsyncIterator[inventory.View]":
+    ) -> "AsyncGenerator[inventory.View, None]":
         """The view, whole, whenever it changed; at most once in `interval` (0.2 s to 60 s)."""
         watch = self._watching.ViewWatch(precision, reading.seconds(interval, "interval"))
         return self._engine.watch(watch, reading.seconds(patience, "patience"))
@@ -204,7 +204,7 @@ class AsyncPool:
         center: str = "",
         message: str = "",
         patience: reading.Duration = 60.0,
-    ) -> "AsyncIterator[inventory.DrainProgress]":
+    ) -> "AsyncGenerator[inventory.DrainProgress, None]":
         """Cordons, then says who is still there until nobody is; nobody is evicted.
 
         Ending the iteration early leaves the cordon.

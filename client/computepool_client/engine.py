@@ -3,7 +3,7 @@
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -71,7 +71,7 @@ class Engine:
             if not token:
                 return
 
-    def watch(self, watch: Watch[T], patience_s: float) -> Iterator[T]:
+    def watch(self, watch: Watch[T], patience_s: float) -> Generator[T, None, None]:
         """What a watch tells, through broken connections and restarts.
 
         Raises the error that it failed with once nothing was told for `patience_s`

@@ -4,7 +4,7 @@ Importing this is cheap: gRPC and the generated code are loaded when the first
 `Pool` is made. Safe to use from several threads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -166,7 +166,7 @@ class Pool:
         resume_token: str = "",
         changes_only: bool = False,
         patience: reading.Duration = 60.0,
-    ) -> "Iterator[explanations.Changes]":
+    ) -> "Generator[explanations.Changes, None, None]":
         """How allocations change, first those that are there; for as long as it is read.
 
         Goes on through broken connections and restarts of the broker, and gives up
@@ -187,7 +187,7 @@ class Pool:
         precision: str = "",
         interval: reading.Duration = 1.0,
         patience: reading.Duration = 60.0,
-    ) -> "Iterator[inventory.View]":
+    ) -> "Generator[inventory.View, None, None]":
         """The view, whole, whenever it changed; at most once in `interval` (0.2 s to 60 s)."""
         watch = self._watching.ViewWatch(precision, reading.seconds(interval, "interval"))
         return self._engine.watch(watch, reading.seconds(patience, "patience"))
@@ -238,7 +238,7 @@ class Pool:
         center: str = "",
         message: str = "",
         patience: reading.Duration = 60.0,
-    ) -> "Iterator[inventory.DrainProgress]":
+    ) -> "Generator[inventory.DrainProgress, None, None]":
         """Cordons, then says who is still there until nobody is; nobody is evicted.
 
         Ending the iteration early leaves the cordon.
