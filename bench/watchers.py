@@ -23,6 +23,7 @@ from computepool.v1.allocation_pb2_grpc import AllocationServiceStub
 from computepool.v1.inventory_pb2_grpc import InventoryServiceStub
 
 STREAMS_A_CONNECTION = 100
+RESERVED = allocation_pb2.ALLOCATION_STATE_RESERVED
 SAMPLES = 10
 """Changes of one message of the view whose lateness is noted, evenly chosen."""
 OPEN_LIMIT_S = 60.0
@@ -32,14 +33,14 @@ class Tally:
     """What was told during one turn.
 
     Attributes:
-        granted_ms: When each allocation was granted, as one of the watchers was told.
-        late_ms: Of changes of allocations, over all watchers.
+        granted_ms: When each allocation was granted, by its id, as one of the watchers was told.
+        late_ms: Of grants that no agent has answered yet, over all watchers.
         views: For each message of the view after the first: when it came, and the grants that the
             one before and it had counted.
     """
 
     def __init__(self) -> None:
-        self.granted_ms: list[float] = []
+        self.granted_ms: dict[str, float] = {}
         self.late_ms: list[float] = []
         self.views: list[tuple[float, int, int]] = []
         self.first_grants = 0
@@ -49,7 +50,6 @@ class Tally:
 
     def summary(self) -> dict[str, Any]:
         """Counts and percentiles, in milliseconds."""
-        self.granted_ms.sort()
         return {
             "view_messages": len(self.views),
             "view_bytes": self.view_bytes,
@@ -61,12 +61,13 @@ class Tally:
         }
 
     def _views_late_ms(self) -> list[float]:
+        granted_ms = sorted(self.granted_ms.values())
         out = []
         for came_ms, before, after in self.views:
             for at in range(SAMPLES):
                 number = before + (after - before) * at // SAMPLES - self.first_grants
-                if after > before and 0 <= number < len(self.granted_ms):
-                    out.append(came_ms - self.granted_ms[number])
+                if after > before and 0 <= number < len(granted_ms):
+                    out.append(came_ms - granted_ms[number])
         return out
 
 
@@ -154,9 +155,12 @@ class Watchers:
             tally.allocation_messages += 1
             tally.allocation_bytes += message.ByteSize()
             if at == 0:
-                tally.granted_ms += [granted_ms(e.allocation) for e in message.events]
+                for event in message.events:
+                    tally.granted_ms.setdefault(event.allocation.id, granted_ms(event.allocation))
             ends = (message.events[0], message.events[-1]) if message.events else ()
-            tally.late_ms += [now_ms - granted_ms(e.allocation) for e in ends]
+            tally.late_ms += [
+                now_ms - granted_ms(e.allocation) for e in ends if e.allocation.state == RESERVED
+            ]
 
 
 def granted_ms(allocation: allocation_pb2.Allocation) -> float:
