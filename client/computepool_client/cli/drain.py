@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from computepool_client import errors
 from computepool_client.cli import documents, exits, flags, lasting, screen, units
 from computepool_client.cli.connection import Patient
 from computepool_client.cli.cordon import Target
@@ -88,12 +89,13 @@ class _Waiting:
                     for answer in pool.drain(self._request, timeout_s=lasts.left_s()):
                         lasts.answered()
                         tell(self._noted(answer))
+                        if not answer.leases:
+                            return answer
+                    raise errors.NoAnswerError("the broker ended the drain", "STREAM_ENDED")
                 except lasting.PASSING as error:
                     if self._last is not None and lasts.is_over():
                         return self._last
                     lasts.broke(error)
-                if self._last is not None and not self._last.leases:
-                    return self._last
 
     def who(self) -> str:
         """How many are still there, as far as is known."""

@@ -106,6 +106,7 @@ class _Watching:
             self._lasts.answered()
             self._tell(answer)
             self._token = answer.resume_token or self._token
+        raise errors.NoAnswerError("the broker ended the watch", "STREAM_ENDED")
 
     def _tell(self, answer: "allocation_pb2.WatchAllocationsResponse") -> None:
         if self._connection.as_json:
