@@ -38,15 +38,27 @@ async def start(pool: LocalPool) -> None:
     await region.ready()
 
 
-async def test_the_screen_lives_through_a_broker_that_is_killed(
-    pool: LocalPool, caller: Caller
-) -> None:
+async def test_keys_lead_to_the_leases_of_a_center(pool: LocalPool, caller: Caller) -> None:
     await start(pool)
     with top(pool) as screen:
         await screen.shows("READY")
         await screen.shows("receiver-a")
-        await caller.active(spec(3))
+        held = await caller.active(spec(3))
         await screen.shows("1 allocation live")
+        screen.type(f"/{held.leases[0].center}\r")
+        await screen.shows("1 of 3 centers")
+        screen.type("\r")
+        await screen.shows(held.leases[0].node)
+        screen.type("l")
+        await screen.shows(held.id)
+        screen.type("q")
+        assert await screen.ended() == 0
+
+
+async def test_the_screen_lives_through_a_broker_that_is_killed(pool: LocalPool) -> None:
+    await start(pool)
+    with top(pool) as screen:
+        await screen.shows("READY")
         mark = screen.mark
         pool.daemons[0].kill()
         await screen.shows("no answer for", mark)

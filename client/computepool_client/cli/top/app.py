@@ -46,7 +46,6 @@ class TopApp(App[None]):
     #centers { height: 1fr; min-height: 3; }
     #center-foot { color: $text-muted; }
     #needle { display: none; }
-    #needle.shown { display: block; }
     CenterScreen TabbedContent { height: 1fr; }
     CenterScreen TabPane { padding: 0; }
     CenterScreen DataTable { height: 1fr; }
@@ -57,7 +56,8 @@ class TopApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort", "Sort"),
         Binding("r", "turn", "Turn"),
-        Binding("slash", "filter", "Filter", key_display="/"),
+        # With priority: what is typed fast after the slash are words, not commands.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("p", "precision", "Precision"),
         Binding("space", "pause", "Pause"),
         Binding("question_mark", "help", "Help", key_display="?"),
@@ -181,7 +181,10 @@ class TopApp(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """See textual: what is for the table of centers is not offered over another screen."""
         del parameters
-        return len(self.screen_stack) == 1 or action not in _OF_CENTERS
+        if len(self.screen_stack) > 1:
+            return action not in _OF_CENTERS
+        # While words are typed a slash is a character like any other.
+        return action != "filter" or not self.query_one("#needle").display
 
     def action_sort(self) -> None:
         """Sorts by the next column."""
@@ -224,8 +227,8 @@ class TopApp(App[None]):
     def action_filter(self) -> None:
         """Asks for the words that a center must have."""
         needle = self.query_one("#needle", Input)
-        needle.add_class("shown")
-        needle.focus()
+        needle.display = True
+        self.screen.set_focus(needle)
 
     def action_all(self) -> None:
         """Shows all centers again."""
@@ -244,8 +247,8 @@ class TopApp(App[None]):
         needle = self.query_one("#needle", Input)
         if clear:
             needle.value = ""
-        needle.remove_class("shown")
-        self.query_one("#centers", Grid).focus()
+        needle.display = False
+        self.screen.set_focus(self.query_one("#centers", Grid))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Opens a center."""

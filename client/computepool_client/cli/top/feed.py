@@ -185,7 +185,9 @@ class Looker:
         nodes = list(islice(self._pool.nodes(center, page_size=MOST_NODES + 1), MOST_NODES + 1))
         mine: list[allocation_pb2.Allocation] = []
         more = False
-        theirs = self._pool.allocations(filter_by=f"center = {json.dumps(center)}")
+        theirs = self._pool.allocations(
+            filter_by=f"center = {json.dumps(center, ensure_ascii=False)}"
+        )
         for looked_at, each in enumerate(theirs, 1):
             if any(lease.center == center for lease in each.leases):
                 mine.append(each)
