@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from computepool.v1 import allocation_pb2 as wire
+from computepool.v1 import allocation_pb2_grpc
 from support.caller import ACTIVE, LIVE, Caller, reason_of, spec
 from support.local_pool import DEVICES
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 LIMIT_S = 60.0
 METHOD = "/computepool.v1.AllocationService/StreamAllocations"
+# Else gRPC's own buffers on the client's side would take megabytes of unread answers.
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384))
 CPU_ONLY = spec(0, cpu_milli=1)
 
 
@@ -127,13 +130,17 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read_either(
     broker = pool.broker()
     broker.start()
     await broker.ready()
-    call = caller.allocations.StreamAllocations(timeout=LIMIT_S)
+    channel = grpc.aio.insecure_channel(pool.target, options=SMALL_WINDOW)
+    stub = allocation_pb2_grpc.AllocationServiceStub(channel)
+    call = stub.StreamAllocations(timeout=LIMIT_S)
     sent, enough = 0, False
 
     async def send() -> None:
         nonlocal sent
         while not enough:
-            await call.write(create(sent))
+            large = create(sent)
+            large.create.description = "x" * 1_000
+            await call.write(large)
             sent += 1
         await call.done_writing()
 
@@ -147,6 +154,7 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read_either(
     async for message in call:
         answered += len(message.results)
     await sender
+    await channel.close()
     assert answered == sent
     assert (await caller.view()).refusals_total == answered
 

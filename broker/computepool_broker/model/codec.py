@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from computepool_broker.model.amounts import Resources
+from computepool_broker.model.memo import Memo
 from computepool_broker.model.records import (
     AgentRecord,
     Allocation,
@@ -50,10 +51,8 @@ def _row(kind: str, text: str) -> list[Any]:
 class Encoder:
     """Encodes allocations; remembers the text of specs, since most requests repeat."""
 
-    MOST_SPECS = 4_096
-
     def __init__(self) -> None:
-        self._specs: dict[int, tuple[Spec, str]] = {}
+        self._spec: Memo[Spec, str] = Memo(_encode, len)
 
     def allocation(self, a: Allocation) -> str:
         """An allocation as one JSON array, version first.
@@ -70,17 +69,6 @@ class Encoder:
             f"{_quoted(a.end_message)},{a.refusals},{'true' if a.adopted else 'false'},"
             f"{flags},{a.revision}]"
         )
-
-    def _spec(self, spec: Spec) -> str:
-        # By identity: equal requests share one value, and hashing it costs what encoding does.
-        known = self._specs.get(id(spec))
-        if known is not None and known[0] is spec:
-            return known[1]
-        if len(self._specs) >= self.MOST_SPECS:
-            self._specs.clear()
-        text = _encode(spec)
-        self._specs[id(spec)] = (spec, text)
-        return text
 
 
 def _part_text(p: Part) -> str:

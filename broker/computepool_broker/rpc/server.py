@@ -33,12 +33,17 @@ MAX_STREAMS_PER_CONNECTION = 1_024
 KEEPALIVE_MS = 30_000
 LEAST_PING_MS = 20_000
 MAX_METADATA_BYTES = 16 * 1024
+STREAM_WINDOW_BYTES = 256 * 1024
 
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    # What a client sends and we do not read yet is bounded: grown windows would take megabytes
+    # of every stream.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Agents ping every 30 s also when idle: the default would close their connections.

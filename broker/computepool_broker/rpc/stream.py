@@ -40,7 +40,11 @@ JOB_CALLS = 64
 """Calls that one job takes; the others wait for the next one."""
 WEIGHT = 32
 """What a job weighs, which is not known before it runs: about half of the most."""
-MAX_ANSWER_BYTES = 1024 * 1024
+MESSAGE_LEASES = 1_000
+"""Leases (devices, where they have several) in one message of answers; the last one may add
+20,000 devices, of 140 bytes at most each."""
+ERROR_LEASES = 20
+"""What an error weighs: it has up to 2 KiB."""
 
 
 class _Call(NamedTuple):
@@ -239,25 +243,27 @@ class CallStream:
     async def _write_ready(self) -> None:
         while self._ready:
             ready, self._ready = self._ready, []
-            out, size = wire.StreamAllocationsResponse(), 0
+            out, leases = wire.StreamAllocationsResponse(), 0
             for at, (call, result) in enumerate(ready):
-                answer = out.results.add(ticket=call.ticket)
-                self._fill(answer, call, result)
-                size += answer.ByteSize()
-                if size > MAX_ANSWER_BYTES:
+                leases += self._fill(out.results.add(ticket=call.ticket), call, result)
+                if leases > MESSAGE_LEASES:
                     self._ready[:0] = ready[at + 1 :]
                     break
             await self._context.write(out)
             self._unanswered -= len(out.results)
             self._room.set()
 
-    def _fill(self, out: wire.StreamResult, call: _Call, result: Any) -> None:
+    def _fill(self, out: wire.StreamResult, call: _Call, result: Any) -> int:
+        """Write one answer; the number of leases in it, or what weighs as much."""
         answers = self._parts.answers
         if isinstance(result, BaseException):
             out.error.CopyFrom(call_error(result))
-        elif isinstance(result, Granted):
+            return ERROR_LEASES
+        if isinstance(result, Granted):
             answers.fill_created(out.create, result)
+            result = result.allocation
         elif call.kind == "renew":
             answers.fill(out.renew.allocation, result)
         else:
             answers.fill(out.release.allocation, result)
+        return len(result.parts) * max(1, result.spec.shape.part.devices)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import types_pb2 as types
 from computepool_broker.model.amounts import CPU, DEVICE_PREFIX, DISK, MEMORY, Resources
+from computepool_broker.model.memo import Memo
 from computepool_broker.placement.power import gflops_of
 
 if TYPE_CHECKING:
@@ -101,24 +102,14 @@ def spec_message(spec: Spec) -> types.AllocationSpec:
 
 
 class SpecWriter:
-    """Makes spec messages; equal specs share one, since most allocations repeat."""
-
-    LIMIT = 4_096
-    LIMIT_BYTES = 4_096
+    """Makes spec messages; those of one spec are one message, since most allocations repeat."""
 
     def __init__(self) -> None:
-        self._known: dict[Spec, types.AllocationSpec] = {}
+        self.message: Memo[Spec, types.AllocationSpec] = Memo(spec_message, _byte_size)
 
-    def message(self, spec: Spec) -> types.AllocationSpec:
-        """A message that must not be changed."""
-        known = self._known.get(spec)
-        if known is None:
-            if len(self._known) >= self.LIMIT:
-                self._known.clear()
-            known = spec_message(spec)
-            if known.ByteSize() <= self.LIMIT_BYTES:
-                self._known[spec] = known
-        return known
+
+def _byte_size(message: Message) -> int:
+    return message.ByteSize()
 
 
 def fill_allocation(
