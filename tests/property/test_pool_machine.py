@@ -25,6 +25,7 @@ from computepool_broker.errors import (
     OutcomeUnknownError,
 )
 from computepool_broker.model.records import LIVE_STATES, AllocationState
+from computepool_broker.model.request import Power, Spread, SpreadOver
 from support.builders import make_spec
 from support.pool_client import create
 from support.pool_rest import come_to_rest
@@ -43,6 +44,8 @@ SPECS = (
     make_spec(gpus=1, count=2),
     make_spec(gpus=1, cpu=1, count=3, stop_after_s=60),
     make_spec(cpu=1, stop_after_s=30),
+    make_spec(gpus=1, count=2, spread=Spread(SpreadOver.NODES, 1)),
+    make_spec(cpu=1, power=Power(3 * 989_400 - 1)),
 )
 WHAT = st.integers(0, len(SPECS) - 1)
 FATES = ("delivered",) * 4 + ("lost", "doubled", "late", "answer_lost", "answer_late")

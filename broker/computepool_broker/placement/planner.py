@@ -69,6 +69,8 @@ class Planner:
         with power the part keeps its model and number of devices.
         """
         spec, part = allocation.spec, allocation.parts[position]
+        if spec.power is None and (spec.spread is None or spec.parts == 1):
+            return self._plan_one(spec.shape)
         shape, model = spec.shape, ""
         if spec.power is not None:
             shape = power.part_shape(shape, len(devices_of(part.amounts)))
