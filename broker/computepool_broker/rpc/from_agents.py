@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from computepool.v1 import types_pb2 as types
 from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.ledger.reconcile import Held, HeldRecord, HeldState
-from computepool_broker.model.amounts import WHOLE_DEVICE
+from computepool_broker.model.amounts import MAX_AMOUNT, WHOLE_DEVICE
 from computepool_broker.model.records import AgentRecord, Device, NodeRecord
 from computepool_broker.rpc import limits
 from computepool_broker.rpc.from_wire import (
@@ -207,6 +207,21 @@ def _read_node(field: str, message: wire.NodeReport, agent: AgentRecord) -> Node
 
 
 def _read_device(field: str, message: types.Device) -> Device:
+    device = Device(
+        message.id,
+        message.model,
+        message.memory_mib,
+        message.health != types.DEVICE_HEALTH_UNHEALTHY,
+        message.foreign_milli,
+    )
+    passes = (
+        limits.DEVICE_ID.fullmatch(device.id)
+        and limits.MODEL.fullmatch(device.model)
+        and 0 <= device.memory_mib <= MAX_AMOUNT
+        and 0 <= device.foreign_milli <= WHOLE_DEVICE
+    )
+    if passes:  # as nearly all do: names of fields are put together only for what does not
+        return device
     return Device(
         limits.matched(f"{field}.id", message.id, limits.DEVICE_ID),
         limits.matched(f"{field}.model", message.model, limits.MODEL),

@@ -81,6 +81,7 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self._finishing: set[asyncio.Future[None]] = set()
         self._stopping = False
+        self._failed = False
         self.batches = 0
         self.jobs = 0
         self.tally = WriterTally()
@@ -97,6 +98,14 @@ class Committer:
             await self._task
         if self._finishing:
             await asyncio.gather(*self._finishing, return_exceptions=True)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all that the tables show is durable, and nothing waits.
+
+        Whoever then only looks, and changes nothing, needs no job.
+        """
+        return not (self._queue or self._finishing or self._failed or self._stopping)
 
     def submit(self, job: Callable[[Stage], T], weight: int = 1) -> asyncio.Future[T]:
         """Run `job` in the next batch.
@@ -236,6 +245,7 @@ class Committer:
             self._hand_out(done, touched, count)
             return
         # Whatever it is, the outcome is unknown.
+        self._failed = True
         unknown = OutcomeUnknownError(str(error))
         self._hand_out([(f, None, unknown) for f, _, _ in done], None, count)
         self._on_failure(error)

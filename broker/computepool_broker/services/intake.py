@@ -37,7 +37,7 @@ from computepool_broker.services.variety import Kinds
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from computepool_broker.ledger.reconcile import Held
+    from computepool_broker.ledger.reconcile import Command, Held
     from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
     from computepool_broker.model.records import NodeRecord
@@ -112,6 +112,8 @@ class Intake:
                 f"report {report.sequence} came after report {life.sequence}; make a new one"
             )
         life.sequence = report.sequence
+        if self._changes_nothing(life, report):
+            return self._quiet(life, report)
         whole = self._reports.take(report)
         if whole is None:
             return Answer(self._around.mark(), [], 0, 0, part_accepted=True)
@@ -128,6 +130,30 @@ class Intake:
         if answer is None:
             raise AssertionError("a small report is taken in one step")
         return answer
+
+    def _changes_nothing(self, life: AgentLife, report: Report) -> bool:
+        """Whether a report has nothing to say, and nobody anything to say to its agent.
+
+        Nearly all reports are such. They need no job of the writer while all that the tables
+        show is durable.
+        """
+        book = self._pool.state.agents[report.agent]
+        return (
+            report.says_nothing_new
+            and report.parts == 1
+            and self._pool.committer.at_rest
+            and life.has_base(report.base_sequence)
+            and book.state is AgentState.ACTIVE
+            and not (book.changed or book.gone or life.todo)
+            and not (life.suspects or life.old_suspects)
+        )
+
+    def _quiet(self, life: AgentLife, report: Report) -> Answer:
+        self._reports.forget(report.agent)
+        self._around.pacer.count(self._pool.clock.now_ms)
+        life.turn += 1
+        life.complete = report.sequence
+        return self._answer(life, report, [])
 
     def _weight(self, report: Report) -> int:
         weight = len(report.nodes) + len(report.held)
@@ -276,9 +302,6 @@ class Intake:
         self._settler.forget_emptied(stage, book)
         self._settler.clear_suspects(stage, life.old_suspects - life.suspects)
         life.old_suspects = set()
-        life.heard_ms = pool.clock.now_ms
-        life.observed_ms = pool.clock.now_ms - report.oldest_ms
-        life.applied_revision = report.applied_revision
         self._activate(stage, book, life)
         look = list(dict.fromkeys((*among, *book.changed)))
         book.changed.clear()
@@ -289,11 +312,19 @@ class Intake:
         life.strays = frozenset(
             name for name in life.todo if name in life.held and name not in book.leases
         )
+        answer = self._answer(life, report, todo)
+        return answer._replace(next_sync_ms=answer.least_gap_ms) if rest else answer
+
+    def _answer(self, life: AgentLife, report: Report, todo: list[Command]) -> Answer:
+        """The answer to a complete report, and what is remembered of it."""
+        pool, now = self._pool, self._pool.clock.now_ms
+        life.heard_ms, life.observed_ms = now, now - report.oldest_ms
+        life.applied_revision = report.applied_revision
         life.answered_revision = pool.state.revision
         gap_ms = self._gap_ms(life, len(report.held))
-        agents = len(pool.state.agents)
-        due_ms = next_sync_ms(pool.config.report_interval_s, agents, self._around.jitter())
-        return Answer(self._around.mark(), todo, gap_ms if rest else due_ms, gap_ms)
+        agents, jitter = len(pool.state.agents), self._around.jitter()
+        due_ms = next_sync_ms(pool.config.report_interval_s, agents, jitter)
+        return Answer(self._around.mark(), todo, due_ms, gap_ms)
 
     def _gap_ms(self, life: AgentLife, leases: int) -> int:
         life.gap_ms = self._around.pacer.gap_ms(leases, len(self._pool.state.agents))
