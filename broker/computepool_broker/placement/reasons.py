@@ -160,6 +160,8 @@ def of_parts(columns: Columns, spec: Spec, parts: Sequence[Part]) -> list[PartRe
 
 def funnel_of_part(columns: Columns, spec: Spec, parts: Sequence[Part]) -> list[Step]:
     """How all nodes come down to the candidates for an allocation's first part."""
+    if not parts:
+        return []
     part = parts[0]
     rows = _rows_of(columns, {part.node})
     book = columns.books[rows[part.node]] if rows else None
