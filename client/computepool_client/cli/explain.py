@@ -132,12 +132,18 @@ def _show_parts(answer: "allocation_pb2.ExplainAllocationResponse", *, wide: boo
     render.show(screen.stdout(), columns, rows, wide=wide)
     if answer.parts_omitted:
         screen.say(f"... and {answer.parts_omitted:,} more parts")
-    for part in answer.parts:
-        if part.summary not in answer.summary:
+    for number, part in enumerate(answer.parts):
+        # The table says most of it; one sentence tells how to read it.
+        told = wide or number == 0 or not part.rank or _awaited(part)
+        if told and part.summary not in answer.summary:
             screen.say(f"part {part.index}: {part.summary}")
         if wide and part.others:
             others = ", ".join(each.node for each in part.others)
             screen.say(f"part {part.index}: next best are {others}")
+
+
+def _awaited(part: "allocation_pb2.PartExplanation") -> bool:
+    return documents.enum_name(part, "state") == "LEASE_STATE_PENDING"
 
 
 def _rank(part: "allocation_pb2.PartExplanation") -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2, types_pb2
 
 _WHOLE_MILLI: Final = 1000
+_MOST_PLACES: Final = 3
 _LIVE: Final = ("RESERVED", "ACTIVE")
 _VARIABLES: Final = (
     ("Ascend", "ASCEND_RT_VISIBLE_DEVICES"),
@@ -75,7 +76,11 @@ def places(allocation: "allocation_pb2.Allocation") -> str:
         counts[lease.center] = counts.get(lease.center, 0) + 1
     if len(allocation.leases) == 1:
         return allocation.leases[0].node
-    return ", ".join(f"{center} x {count}" for center, count in counts.items())
+    named = [f"{center} x {count}" for center, count in counts.items()]
+    more = len(named) - _MOST_PLACES
+    if more <= 1:  # as short as to say that there is one more
+        return ", ".join(named)
+    return ", ".join(named[:_MOST_PLACES]) + f" and {more} more centers"
 
 
 def expiry(allocation: "allocation_pb2.Allocation") -> str:

@@ -77,7 +77,8 @@ def _tell_more(
     console: "Console",
 ) -> None:
     if ruled_out:
-        console.print(f"... and {ruled_out} centers that the request does not allow")
+        many = "s" * (ruled_out != 1)
+        console.print(f"... and {ruled_out} center{many} that the request does not allow")
     if refusal.centers_omitted:
         console.print(f"... and {refusal.centers_omitted} more")
     for reason in dict.fromkeys(each.reason for each in listed):
