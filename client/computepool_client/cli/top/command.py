@@ -53,6 +53,17 @@ def top(
     still, ? explains everything, q leaves. It goes on by itself after a broker
     that was away is back; figures in grey are old.
     """
+    _check(context, connection)
+    from computepool_client.cli.top.app import TopApp  # noqa: PLC0415 - slow to import
+
+    app = TopApp(connection.endpoint, connection.client, interval, precision)
+    asyncio.run(_run(app))
+    if app.return_code:
+        raise typer.Exit(app.return_code)
+
+
+def _check(context: typer.Context, connection: Connection) -> None:
+    """Whether a screen is what is wanted, and can be drawn."""
     source = context.get_parameter_source("as_json")
     if connection.as_json and source is not None and source.name == "COMMANDLINE":
         raise typer.BadParameter(
@@ -65,15 +76,6 @@ def top(
             " `computepool view --watch --json`",
             param_hint="top",
         )
-    with connection.client():  # an endpoint that cannot be used is told before the screen
-        from computepool_client.cli.top.app import TopApp  # noqa: PLC0415 - slow to import
-
-    app = TopApp(connection.endpoint, connection.client, interval, precision)
-    import asyncio  # noqa: PLC0415 - slow to import, and every --help reads this module
-
-    asyncio.run(_run(app))
-    if app.return_code:
-        raise typer.Exit(app.return_code)
 
 
 def _on_a_terminal() -> bool:
