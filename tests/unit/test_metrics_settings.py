@@ -15,8 +15,8 @@ def settle(daemon: str, *flags: str, environ: dict[str, str] | None = None) -> o
     if daemon == "broker":
         pairs = {}
         for flag in flags:
-            name, given, value = flag.removeprefix("--").partition("=")
-            pairs[name.replace("-", "_")] = value if given else "true"
+            name, sign, value = flag.removeprefix("--").partition("=")
+            pairs[name.replace("-", "_")] = value if sign else "true"
         read = broker.build(broker.from_env(env), pairs)
         return (read.metrics_listen, read.metrics_ready_file)
     given = arguments.parse(["--backend=simulated", *flags], env)
