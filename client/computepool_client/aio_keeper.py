@@ -7,6 +7,7 @@ work is a task of its own, which closing the pool waits for.
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
+from math import inf
 from typing import Any, TypeVar
 
 from computepool_client import calls, errors, held
@@ -27,6 +28,7 @@ class AsyncKeeper:
         self._plan = Renewals(random.random)
         self._kept: dict[str, Tenure] = {}
         self._changed = asyncio.Event()
+        self._wake_s = -inf
         self._renewer: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -103,8 +105,9 @@ class AsyncKeeper:
             await self.engine.close()
 
     def _plan_for(self, tenure: Tenure) -> None:
-        self._plan.keep(tenure.id, tenure.ttl_s, tenure.valid_until_s, self.engine.clock())
-        self._changed.set()
+        due_s = self._plan.keep(tenure.id, tenure.ttl_s, tenure.valid_until_s, self.engine.clock())
+        if due_s < self._wake_s:  # else it would look at thousands for nothing
+            self._changed.set()
 
     def _drop(self, id_: str) -> None:
         self._kept.pop(id_, None)
@@ -126,9 +129,12 @@ class AsyncKeeper:
         for id_ in still:
             self._drop(id_)
         failed: list[errors.PoolError] = []
+        over_s = self.engine.clock() + held.RELEASE_S
         for some in calls.slices(list(still), calls.MOST_RELEASES):
             try:
-                failures = await self.engine.run(calls.release_many(some), held.RELEASE_S)
+                failures = await self.engine.run(
+                    calls.release_many(some), over_s - self.engine.clock()
+                )
             except errors.PoolError as error:
                 failures = dict.fromkeys(some, error)
             failed += held.sorted_out(still, some, failures)
@@ -151,16 +157,27 @@ class AsyncKeeper:
             for id_ in self._plan.lost(now_s):
                 self._kept.pop(id_).time_over()
             due = self._plan.due(now_s)
-            if due:
-                await self._renew(due, self._plan.call_s(now_s))
+            if not due:
+                await self._wait(now_s)
                 continue
-            self._changed.clear()
-            wake_s = self._plan.wake_s()
             try:
-                async with asyncio.timeout(None if wake_s is None else max(0.0, wake_s - now_s)):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+                await self._renew(due, self._plan.call_s(now_s))
+            except Exception:  # noqa: BLE001 - a bug must not end the renewal of all others
+                held.log.exception("renewing failed")
+                self._plan.failed(self.engine.clock(), None)
+
+    async def _wait(self, now_s: float) -> None:
+        """Waits until there is something to tell or to renew."""
+        self._changed.clear()
+        wake_s = self._plan.wake_s()
+        self._wake_s = inf if wake_s is None else wake_s
+        try:
+            async with asyncio.timeout(None if wake_s is None else max(0.0, wake_s - now_s)):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._wake_s = -inf
 
     async def _renew(self, ids: list[str], call_s: float) -> None:
         try:

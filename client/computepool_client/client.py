@@ -18,23 +18,12 @@ from computepool.v1 import (
     types_pb2,
 )
 from computepool_client import wire_errors
+from computepool_client.methods import OPTIONS
 
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Answer_co = TypeVar("_Answer_co", covariant=True)
 
-# Pages of large gangs are larger than gRPC's own limit of 4 MiB.
-_LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _PAGE_SIZE: Final = 500
-_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", _LARGEST_ANSWER_BYTES),
-    # A pool is spoken to directly; a web proxy of the environment would be in the way.
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    # A stream whose other end has vanished is noticed; brokers allow such pings.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
 
 
 class _Method(Protocol[_Request_contra, _Answer_co]):
@@ -69,7 +58,7 @@ class PoolClient:
     def __init__(self, endpoint: str, *, timeout_s: float = 10.0) -> None:
         self.endpoint = endpoint
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(endpoint, options=OPTIONS)
         self._allocations = allocation_pb2_grpc.AllocationServiceStub(self._channel)
         self._inventory = inventory_pb2_grpc.InventoryServiceStub(self._channel)
 

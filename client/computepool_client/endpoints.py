@@ -16,13 +16,18 @@ def parse(text: str | None) -> tuple[str, ...]:
         ValueError: one has another form than HOST:PORT, or there are more than 64.
     """
     chosen = text if text is not None else os.environ.get(VARIABLE) or DEFAULT
-    found = tuple(dict.fromkeys(_address(each.strip()) for each in chosen.split(",")))
+    found = tuple(dict.fromkeys(address(each.strip()) for each in chosen.split(",")))
     if len(found) > _MOST:
         raise ValueError(f"{len(found)} endpoints are too many: at most {_MOST}")
     return found
 
 
-def _address(text: str) -> str:
+def address(text: str) -> str:
+    """Checks that an address is HOST:PORT, with [..] around an IPv6 address.
+
+    Raises:
+        ValueError: it has another form.
+    """
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not host or (":" in host and not bracketed) or "/" in host:

@@ -62,9 +62,10 @@ class Keeper:
         for id_ in still:
             self._renewer.drop(id_)  # see release
         failed: list[errors.PoolError] = []
+        over_s = self.engine.clock() + held.RELEASE_S
         for some in calls.slices(list(still), calls.MOST_RELEASES):
             try:
-                failures = self.engine.run(calls.release_many(some), held.RELEASE_S)
+                failures = self.engine.run(calls.release_many(some), over_s - self.engine.clock())
             except errors.PoolError as error:
                 failures = dict.fromkeys(some, error)
             failed += held.sorted_out(still, some, failures)

@@ -47,10 +47,12 @@ class Renewals:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, id_: str, ttl_s: float, valid_until_s: float, now_s: float) -> None:
-        """Renews this one from now on; it is valid until then without renewal."""
+    def keep(self, id_: str, ttl_s: float, valid_until_s: float, now_s: float) -> float:
+        """Renews this one from now on, valid until then without; gives when it is due."""
         third_s = min(ttl_s, max(0.0, valid_until_s - now_s)) / 3
-        self._kept[id_] = _Kept(ttl_s, valid_until_s, now_s + third_s * self._spread())
+        due_s = now_s + third_s * self._spread()
+        self._kept[id_] = _Kept(ttl_s, valid_until_s, due_s)
+        return due_s
 
     def drop(self, id_: str) -> None:
         """Renews this one no more."""

@@ -5,10 +5,11 @@ Does its I/O through the pool's engine. What to renew when is for `renewal` to s
 
 import random
 import threading
+from math import inf
 
 from computepool_client import calls, errors
 from computepool_client.engine import Engine
-from computepool_client.held import Tenure
+from computepool_client.held import Tenure, log
 from computepool_client.renewal import Renewals, settle
 
 
@@ -20,6 +21,7 @@ class Renewer:
         self._plan = Renewals(random.random)
         self._kept: dict[str, Tenure] = {}
         self._changed = threading.Condition()
+        self._wake_s = -inf
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -29,13 +31,16 @@ class Renewer:
             if self._closed:
                 raise errors.ClosedError(errors.CLOSED, "CLOSED")
             self._kept[tenure.id] = tenure
-            self._plan.keep(tenure.id, tenure.ttl_s, tenure.valid_until_s, self._engine.clock())
+            due_s = self._plan.keep(
+                tenure.id, tenure.ttl_s, tenure.valid_until_s, self._engine.clock()
+            )
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work, name="computepool-renewer", daemon=True
                 )
                 self._thread.start()
-            self._changed.notify()
+            elif due_s < self._wake_s:  # else it would look at thousands for nothing
+                self._changed.notify()
 
     def keeps(self, id_: str) -> bool:
         """Whether this one is renewed."""
@@ -63,7 +68,12 @@ class Renewer:
             for tenure in lost:
                 tenure.time_over()
             if due:
-                self._renew(due, call_s)
+                try:
+                    self._renew(due, call_s)
+                except Exception:  # noqa: BLE001 - a bug must not end the renewal of all others
+                    log.exception("renewing failed")
+                    with self._changed:
+                        self._plan.failed(self._engine.clock(), None)
 
     def _wait(self) -> tuple[list[Tenure], list[str], float]:
         """Waits until there is something to tell or to renew."""
@@ -75,7 +85,9 @@ class Renewer:
                 if lost or due:
                     return lost, due, self._plan.call_s(now_s)
                 wake_s = self._plan.wake_s()
+                self._wake_s = inf if wake_s is None else wake_s
                 self._changed.wait(None if wake_s is None else max(0.0, wake_s - now_s))
+                self._wake_s = -inf
         return [], [], 0.0
 
     def _renew(self, ids: list[str], call_s: float) -> None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from computepool_client import errors
+from computepool_client import endpoints, errors
 from computepool_client.cli import units
 
 _LARGEST_BYTES: Final = 64 * 1024
-_PORTS: Final = range(1, 65536)
-DEFAULT_ENDPOINT: Final = "127.0.0.1:7600"
+DEFAULT_ENDPOINT: Final = endpoints.DEFAULT
+parse_endpoint: Final = endpoints.address
 FORMS: Final = ("table", "wide", "json", "name")
 FILE_VARIABLE: Final = "COMPUTEPOOL_CONFIG"
 
@@ -44,21 +44,6 @@ class Found:
 
     text: str
     source: str
-
-
-def parse_endpoint(text: str) -> str:
-    """Checks that an endpoint is HOST:PORT, with [..] around an IPv6 address.
-
-    Raises:
-        ValueError: it has another form.
-    """
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not host or (":" in host and not bracketed) or "/" in host:
-        raise ValueError(f"{text!r} is no endpoint: write HOST:PORT, such as {DEFAULT_ENDPOINT}")
-    if not (port.isascii() and port.isdigit() and int(port) in _PORTS):
-        raise ValueError(f"{text!r} is no endpoint: the port must be 1 to 65535")
-    return text
 
 
 def parse_output(text: str) -> str:
