@@ -154,18 +154,23 @@ def test_no_arguments_are_answered_with_help(capsys: Capture) -> None:
     assert "allocate" in captured.out + captured.err
 
 
-def test_the_script_of_completion_is_sound_and_completes(tmp_path: Path) -> None:
-    bin_ = Path(sys.executable).parent
-    script = tmp_path / "completion.bash"
-    shown = subprocess.run(
-        [bin_ / "computepool", "--show-completion", "bash"],
+def in_bash(line: str) -> list[str]:
+    """What a bash without start-up files writes."""
+    ran = subprocess.run(
+        ["bash", "--norc", "-c", line],  # noqa: S607 - the bash of the path
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
-        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
     )
-    script.write_text(shown.stdout)
+    return ran.stdout.splitlines()
+
+
+def test_the_script_of_completion_is_sound_and_completes(tmp_path: Path) -> None:
+    bin_ = Path(sys.executable).parent
+    script = tmp_path / "completion.bash"
+    # The shell that asks is the one that is found, so it must stay there meanwhile.
+    asked = f"{bin_}/computepool --show-completion > {script}; exit $?"
     typed = (
         f"set -eu; export PATH={bin_}:$PATH; source {script}; complete -p computepool;"
         "COMP_WORDS=(computepool allo); COMP_CWORD=1; _computepool_completion computepool;"
@@ -173,14 +178,8 @@ def test_the_script_of_completion_is_sound_and_completes(tmp_path: Path) -> None
         "COMP_WORDS=(computepool allocate --sp); COMP_CWORD=2; _computepool_completion computepool;"
         'echo "${COMPREPLY[@]}"'
     )
-    ran = subprocess.run(
-        ["bash", "-c", typed],  # noqa: S607 - the bash of the path
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    complete, command, flag = ran.stdout.splitlines()
+    assert in_bash(asked) == []
+    complete, command, flag = in_bash(typed)
     assert complete.endswith("-F _computepool_completion computepool")
     assert (command, flag) == ("allocate", "--spread")
 
