@@ -54,7 +54,10 @@ def top(
     that was away is back; figures in grey are old.
     """
     _check(context, connection)
-    from computepool_client.cli.top.app import TopApp  # noqa: PLC0415 - slow to import
+    # Slow to import, and every --help reads this module.
+    import asyncio  # noqa: PLC0415 - see above
+
+    from computepool_client.cli.top.app import TopApp  # noqa: PLC0415 - see above
 
     app = TopApp(connection.endpoint, connection.client, interval, precision)
     asyncio.run(_run(app))
