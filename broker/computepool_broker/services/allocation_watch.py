@@ -152,6 +152,8 @@ class AllocationWatch:
                 synced, due = synced or taken.complete, due and not taken.complete
                 last_s = loop.time()
                 yield Told(taken, self._token(watch, taken), synced)
+                if taken.chunks:  # and written, by now
+                    self._pool.tally.watch_lag_s.add(loop.time() - taken.since_s)
                 self._watches.check()
             if not self._feed.ahead(place):  # asked anew: writing a message can take long
                 await self._watches.wait(self._feed.bell)

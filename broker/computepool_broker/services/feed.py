@@ -66,11 +66,15 @@ class Change:
 
 
 class Block(NamedTuple):
-    """The newest state of everything that changed between two beats, by revision and id."""
+    """The newest state of everything that changed between two beats, by revision and id.
+
+    `since_s` is when the first of it became durable, on the event loop's clock.
+    """
 
     through: int
     changes: list[Change]
     weight: int
+    since_s: float
 
 
 class Taken:
@@ -82,19 +86,28 @@ class Taken:
         complete: Nothing more is there now.
         revision: All changes up to here have been told with it.
         seen: The highest revision of anything told with it.
+        since_s: When the first of it became durable, on the event loop's clock; 0 if not known.
         message: The whole message, for whoever sends it first to keep.
     """
 
-    __slots__ = ("chunks", "complete", "message", "place", "revision", "seen")
+    __slots__ = ("chunks", "complete", "message", "place", "revision", "seen", "since_s")
 
     def __init__(
-        self, chunks: list[bytes], place: Place, revision: int, seen: int, *, complete: bool
+        self,
+        chunks: list[bytes],
+        place: Place,
+        revision: int,
+        seen: int,
+        *,
+        complete: bool,
+        since_s: float = 0.0,
     ) -> None:
         self.chunks = chunks
         self.place = place
         self.revision = revision
         self.seen = seen
         self.complete = complete
+        self.since_s = since_s
         self.message: bytes | None = None
 
 
@@ -117,6 +130,7 @@ class Feed:
         self._weight = 0
         self._floor = 0
         self._head = 0
+        self._since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._next_beat_s = 0.0
         self._shared: dict[tuple[Place, str], Taken] = {}
@@ -174,7 +188,7 @@ class Feed:
         return taken
 
     def _take(self, place: Place, matches: Matches) -> Taken:
-        changes, through = self._after(place)
+        changes, through, since_s = self._after(place)
         end = Place(max(through, place.revision))
         complete = through >= self._head
         chunks: list[bytes] = []
@@ -187,19 +201,21 @@ class Feed:
             if size > MESSAGE_BYTES and chunks:
                 last = changes[at - 1].place
                 told = max(told, last.revision - (change.record.revision == last.revision))
-                return Taken(chunks, last, told, last.revision, complete=False)
+                return Taken(chunks, last, told, last.revision, complete=False, since_s=since_s)
             chunks.append(chunk)
-        return Taken(chunks, end, end.revision, end.revision, complete=complete)
+        revision = end.revision
+        return Taken(chunks, end, revision, revision, complete=complete, since_s=since_s)
 
-    def _after(self, place: Place) -> tuple[list[Change], int]:
-        """Changes after a place, the newest of each allocation; and through which revision."""
+    def _after(self, place: Place) -> tuple[list[Change], int, float]:
+        """Changes after a place, the newest of each allocation; through which revision; since."""
         blocks = self._blocks
         first = len(blocks)
         while first and Place(blocks[first - 1].through) > place:
             first -= 1
         if first == len(blocks):
-            return [], self._head
+            return [], self._head, 0.0
         block = blocks[first]
+        since_s = block.since_s
         newest = {c.record.id: c for c in block.changes if c.place > place}
         at = first + 1
         while at < len(blocks) and len(newest) < MOST_MERGED:
@@ -209,7 +225,7 @@ class Feed:
         changes = list(newest.values())
         if at > first + 1:
             changes.sort(key=lambda c: c.place)
-        return changes, block.through
+        return changes, block.through, since_s
 
     # -- what became durable ---------------------------------------------------------------
 
@@ -220,6 +236,7 @@ class Feed:
         self._pending.update(touched.allocations)
         if self._timer is None:
             loop = asyncio.get_running_loop()
+            self._since_s = loop.time()
             self._timer = loop.call_at(max(loop.time(), self._next_beat_s), self._beat)
 
     def _beat(self) -> None:
@@ -229,7 +246,8 @@ class Feed:
         pending, self._pending = self._pending, {}
         changes = [Change(record) for record in pending.values()]
         changes.sort(key=lambda c: c.place)
-        block = Block(changes[-1].place.revision, changes, sum(map(_weight, pending.values())))
+        weight = sum(map(_weight, pending.values()))
+        block = Block(changes[-1].place.revision, changes, weight, self._since_s)
         self._blocks.append(block)
         self._weight += block.weight
         while self._weight > MOST_WEIGHT:

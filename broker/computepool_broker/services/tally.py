@@ -179,7 +179,8 @@ class Tally:
         admit_s: From a grant to ACTIVE.
         reports: By what became of them, see REPORTS.
         report_nodes: Nodes in those that were not refused.
-        watch_lag_s: From a change's commit to its being handed to a watcher's stream.
+        watch_lag_s: From a change's being durable to its having been written to a watcher of
+            allocations.
     """
 
     def __init__(self) -> None:

@@ -198,7 +198,7 @@ AUDIT_SECONDS = Metric(GAUGE, "computepool_audit_seconds", "How long the last au
 
 WATCH_LAG = Metric(
     HISTOGRAM, "computepool_watch_lag_seconds",
-    "From a change's being durable to its being handed to a watcher's stream.",
+    "From a change's being durable to its having been written to a watcher of allocations.",
 )  # fmt: skip
 REVISION = Metric(GAUGE, "computepool_store_revision", "Commits of the store, of all its lives.")
 EPOCH = Metric(GAUGE, "computepool_store_epoch", "Epoch of the store; it rises when history broke.")

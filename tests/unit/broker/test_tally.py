@@ -27,6 +27,7 @@ from computepool_broker.services.tally import (
 from support.broker_kit import activate, running_broker
 from support.builders import make_columns, make_held, make_node, make_spec
 from support.memory_store import MemoryStore
+from support.watching import AllocationFollower
 
 
 @given(st.lists(st.floats(0, 60), max_size=200), st.integers(0, 200))
@@ -192,3 +193,17 @@ async def test_an_agents_own_words_are_no_label() -> None:
         counted = kit.pool.tally.lease_refusals.by_name
         assert counted["OTHER"] == 1
         assert counted.keys() == {*LEASE_REFUSALS, "OTHER"}
+
+
+async def test_the_lag_of_watches_is_measured_for_what_they_were_told() -> None:
+    async with running_broker(make_node(gpus=4)) as kit:
+        lag = kit.pool.tally.watch_lag_s
+        follower = await AllocationFollower().watch(kit).read_to(kit.pool.state.revision)
+        first = await kit.create(make_spec(gpus=1))
+        await follower.read_to(first.revision)
+        assert sum(lag.bucketed().counts) == 0  # nobody has asked for more: is it written?
+        second = await kit.create(make_spec(gpus=1))
+        await follower.read_to(second.revision)
+        assert sum(lag.bucketed().counts) == 1
+        assert 0 < lag.bucketed().total < 20
+        await follower.stop()
