@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 from computepool.v1 import allocation_pb2
-from computepool_client import Allocation, ClosedError, LeaseLostError, Pool
+from computepool_client import Allocation, ClosedError, LeaseLostError, Pool, PoolError, from_wire
+from computepool_client.calls import Grant
+from computepool_client.held import Tenure
 from fakes.pool_messages import make_allocation
 from fakes.scripted_services import Failure
 from support.sdk_kit import advance, granted, grants, released, renewals, take_over, wait_for
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 Code = grpc.StatusCode
 UNKNOWN = Failure(Code.UNKNOWN, "OUTCOME_UNKNOWN")
+ALLOCATION = from_wire.allocation(granted())
 WARMING = Failure(Code.UNAVAILABLE, "WARMING_UP", retry_after_s=0.05)
 
 
@@ -262,3 +267,63 @@ def test_a_callback_that_fails_harms_nobody(
     assert first.lost.wait(20)
     wait_for(lambda: second.remaining.total_seconds() > 50, "the other is renewed")
     wait_for(lambda: "on_lost of" in caplog.text, "the failure is logged")
+
+
+def test_a_bug_in_one_renewal_does_not_end_renewing(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = take_over(pool)
+    with pool.allocate(gpus=1) as lease:
+        monkeypatch.setattr(pool._engine, "run_timed", lambda *_: 1 / 0)
+        advance(pool, clock, 25)
+        wait_for(lambda: "renewing failed" in caplog.text, "the bug is logged")
+        monkeypatch.undo()
+        passes_until(pool, clock, lease, 50)
+
+
+def test_ten_thousand_leases_are_kept_and_renewed_in_no_time(pool: Pool) -> None:
+    clock = take_over(pool)
+    tenures = []
+    for index in range(10_000):
+        grant = Grant(replace(ALLOCATION, id=f"a-{index}"), duplicate=False)
+        tenures.append(Tenure(grant, clock(), threading.Event(), None, clock))
+    start_s = time.monotonic()
+    for tenure in tenures:
+        pool._keeper.keep(tenure)
+    assert time.monotonic() - start_s < 5, "not the square of their number"
+    advance(pool, clock, 25)
+    wait_for(lambda: all(t.valid_until_s == clock() + 60 for t in tenures), "all are renewed")
+
+
+def test_many_threads_share_a_pool(granting: ScriptedServices, pool: Pool) -> None:
+    def work() -> None:
+        for _ in range(5):
+            with pool.allocate(gpus=1) as lease:
+                lease.check()
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(set(released(granting))) == 60
+
+
+def test_closing_ends_a_call_that_is_pausing(granting: ScriptedServices) -> None:
+    later = Failure(Code.UNAVAILABLE, "WARMING_UP", retry_after_s=25)
+    granting.script("GetView", later)
+    pool = Pool(granting.endpoint, timeout=60)
+    found: list[type[BaseException]] = []
+
+    def look() -> None:
+        try:
+            pool.view()
+        except PoolError as error:
+            found.append(type(error))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    wait_for(lambda: granting.requests["GetView"], "it was asked")
+    pool.close()
+    thread.join(10)
+    assert found == [ClosedError]
