@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.rpc import to_wire
+from computepool_broker.rpc.errors import call_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,12 @@ class Answers:
         pool = self._pool
         left = pool.ttl.left_ms(a.id, pool.clock.now_ms)
         to_wire.fill_allocation(out, pool.state, a, left, self._writer)
+
+    def error(self, error: BaseException) -> wire.CallError:
+        """The error of one call among several, which is counted as that of a call alone is."""
+        made = call_error(error)
+        self._pool.tally.errors.add(made.reason)
+        return made
 
     def fill_created(self, out: wire.CreateAllocationResponse, made: Granted) -> None:
         """Write the answer to one create."""

@@ -8,7 +8,6 @@ from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError, PoolError
 from computepool_broker.rpc import from_wire, limits
 from computepool_broker.rpc.creates import read_create
-from computepool_broker.rpc.errors import call_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,7 +50,7 @@ class BulkCalls:
             return out
         if request.mode not in (wire.BATCH_MODE_UNSPECIFIED, wire.BATCH_MODE_EACH):
             raise InvalidArgumentError("mode", f"unknown value {int(request.mode)}")
-        errors = _Errors()
+        errors = _Errors(self._answers)
         for each in await self._service.create_each(calls, wait_s):
             result = out.results.add()
             if isinstance(each, PoolError):
@@ -88,7 +87,7 @@ class BulkCalls:
         ids = _read_ids(request.ids, MAX_RENEWALS)
         done = await self._service.renew(ids, ttl_s)
         out = wire.BatchRenewAllocationsResponse(renewed=done.count(None))
-        _fill_failures(out.failures, ids, done)
+        self._fill_failures(out.failures, ids, done)
         return out
 
     async def release(
@@ -99,18 +98,29 @@ class BulkCalls:
         ids = _read_ids(request.ids, MAX_RELEASES)
         done = await self._service.release(ids, message)
         out = wire.BatchReleaseAllocationsResponse(released=done.count(None))
-        _fill_failures(out.failures, ids, done)
+        self._fill_failures(out.failures, ids, done)
         return out
+
+    def _fill_failures(
+        self,
+        out: RepeatedCompositeFieldContainer[wire.BatchFailure],
+        ids: Iterable[str],
+        done: Iterable[PoolError | None],
+    ) -> None:
+        for key, error in zip(ids, done, strict=True):
+            if error is not None:
+                out.add(id=key, error=self._answers.error(error))
 
 
 class _Errors:
     """Writes errors into an answer; the later ones shorter when there are many."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
         self._left = MAX_ERRORS_BYTES
 
     def fill(self, out: wire.CallError, error: PoolError) -> None:
-        out.CopyFrom(call_error(error))
+        out.CopyFrom(self._answers.error(error))
         self._left -= out.ByteSize()
         if self._left < 0:
             out.ClearField("refusal")
@@ -119,16 +129,6 @@ class _Errors:
 def _check_no_wait(request: wire.CreateAllocationRequest) -> None:
     if request.wait_for or request.wait_ms:
         raise InvalidArgumentError("wait_for", "set it on the whole batch")
-
-
-def _fill_failures(
-    out: RepeatedCompositeFieldContainer[wire.BatchFailure],
-    ids: Iterable[str],
-    done: Iterable[PoolError | None],
-) -> None:
-    for key, error in zip(ids, done, strict=True):
-        if error is not None:
-            out.add(id=key, error=call_error(error))
 
 
 def _read_ids(ids: Sequence[str], most: int) -> list[str]:

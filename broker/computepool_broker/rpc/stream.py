@@ -20,7 +20,6 @@ from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError, PoolError, StoppingError
 from computepool_broker.rpc import from_wire
 from computepool_broker.rpc.creates import read_create, read_release, read_renew
-from computepool_broker.rpc.errors import call_error
 from computepool_broker.services.grants import Granted
 
 if TYPE_CHECKING:
@@ -257,7 +256,7 @@ class CallStream:
         """Write one answer; the number of leases in it, or what weighs as much."""
         answers = self._parts.answers
         if isinstance(result, BaseException):
-            out.error.CopyFrom(call_error(result))
+            out.error.CopyFrom(answers.error(result))
             return ERROR_LEASES
         if isinstance(result, Granted):
             answers.fill_created(out.create, result)
