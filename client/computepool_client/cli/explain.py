@@ -49,9 +49,11 @@ def explain(
 
     Takes the id of an allocation, or the flags of `allocate`. For what does not
     fit it says what is in the way at each center, how much is missing, how old
-    the numbers are, and what would fit instead, as commands to paste. rank is
-    the place's among the nodes that could take the part. Changes nothing. Ends
-    with status 3 when there is no room. With -o name it prints the nodes.
+    the numbers are, and what would fit instead, as commands to paste; nodes
+    left are those of the center that had passed every check before the one that
+    blocks. rank is the place's among the nodes that could take the part. Changes
+    nothing. Ends with status 3 when there is no room. With -o name it prints the
+    nodes.
     """
     subject = _subject(allocation, wanted)
     with connection.client() as pool:

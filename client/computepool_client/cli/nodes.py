@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from computepool.v1 import inventory_pb2
 
 _WHOLE_MILLI = 1000
+# The protocol's blockers, as short as a column wants them.
+_BLOCKERS = {
+    "CENTER_CORDONED": "center cordoned",
+    "AGENT_NOT_ACTIVE": "silent",
+    "UNSCHEDULABLE": "closed",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +44,11 @@ def nodes(
 ) -> None:
     """List nodes by name: state, free and total devices, cores, memory, disk, leases, age.
 
-    state is open where a node takes new grants, else why it does not. What is
-    free on a node that is not open cannot be had now.
+    state is open where a node takes new grants, else why it takes none:
+    cordoned, or its center is; silent, its agent is not active; suspect, its
+    agent refused a lease and has not measured anew; closed by its agent's word;
+    gone from its agent's reports; conflict with the ledger. What is free on a
+    node that is not open cannot be had now.
     """
     listing.run(
         connection,
@@ -94,7 +103,7 @@ def _row(node: "inventory_pb2.Node") -> tuple[str, ...]:
     return (
         node.name,
         node.center,
-        "open" if node.schedulable else " ".join(node.blockers) or "closed",
+        _state(node),
         devices(node) or "-",
         units.thousandths(free["cpu_milli"]),
         units.size(free["memory_mib"]),
@@ -102,6 +111,12 @@ def _row(node: "inventory_pb2.Node") -> tuple[str, ...]:
         f"{node.leases:,}",
         units.age(node.age_ms),
     )
+
+
+def _state(node: "inventory_pb2.Node") -> str:
+    if node.schedulable:
+        return "open"
+    return ", ".join(_BLOCKERS.get(each, each.lower()) for each in node.blockers) or "closed"
 
 
 def devices(node: "inventory_pb2.Node") -> str:

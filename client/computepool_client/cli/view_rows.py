@@ -207,7 +207,7 @@ def _notes(center: "inventory_pb2.CenterView") -> tuple[str, ...]:
     if center.cordoned:
         notes.append("cordoned")
     if not center.agents_active and center.agents:
-        notes.append("silent: no agent active")
+        notes.append("silent")
     elif center.agents_active < center.agents:
         notes.append(f"{center.agents_active} of {center.agents} agents active")
     elif center.nodes_schedulable < center.nodes and not center.cordoned:

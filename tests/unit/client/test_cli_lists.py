@@ -100,7 +100,7 @@ def test_notes_that_many_centers_have_are_one_line(
     assert main(["view"]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!")]
     assert notes == [
-        "! 6 centers (c-0, c-1, c-2, c-3 and 2 more): silent: no agent active",
+        "! 6 centers (c-0, c-1, c-2, c-3 and 2 more): silent",
         "! c-9: cordoned",
     ]
 
