@@ -110,19 +110,21 @@ class Columns:
     def update(self, book: NodeBook) -> None:
         """Note that a node changed; its row follows when somebody looks (see `settle`).
 
-        What a grant changes is rewritten once for many grants; what a report changes (record,
-        interned tables) at once, since caches are compiled against it.
+        What a grant changes is rewritten once for many; what a report changes (record, interned
+        tables), and whether the node takes grants, at once: caches are compiled against it.
         """
-        row = book.row
+        row, only_ok = book.row, book.only_blockers and book.row >= 0
         if row < 0:
             row = self._take_row(book)
         if self.records[row] is not book.record:
             self._write_record(row, book)
-            most = 2 * self.size + SPARE_NAMES
-            if len(self.label_sets) > most or len(self.centers) > most:
+            if max(len(self.label_sets), len(self.centers)) > 2 * self.size + SPARE_NAMES:
                 self.intern_anew()
-        self._unsettled[row] = book
-        self._free_devices[row] = None
+        if only_ok and row not in self._unsettled:
+            self.ok[row] = not book.blockers
+        else:
+            self._unsettled[row] = book
+            self._free_devices[row] = None
         self._log[self.version % LOG_ROWS] = row
         self.version += 1
         self._recent.append(row)
@@ -143,10 +145,9 @@ class Columns:
 
     def settle(self) -> None:
         """Rewrite the amounts of all rows that changed. Before any use of whole columns."""
-        if self._unsettled:
-            for row, book in self._unsettled.items():
-                self._write_amounts(row, book)
-            self._unsettled.clear()
+        for row, book in self._unsettled.items():
+            self._write_amounts(row, book)
+        self._unsettled.clear()
 
     def _write_amounts(self, row: int, book: NodeBook) -> None:
         capacity, used = book.capacity, book.used
@@ -201,8 +202,7 @@ class Columns:
             rows = self._log[start:end]
         else:
             rows = np.concatenate((self._log[start:], self._log[:end]))
-        # Best fit changes the same few rows again and again. Of a row's repeats the last stays;
-        # this is several times faster than sorting.
+        # Of a row's repeats the last stays: several times faster than sorting.
         order = np.arange(len(rows), dtype=np.int32)
         self._last_at[rows] = order
         once: NDArray[np.int32] = rows[self._last_at[rows] == order]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_BITS = 1 << 27
 """Bits written at the most, about 5 ms. A larger target takes its bulk from the largest peaks
-first, and only the rest, still some hundreds of devices, is chosen among all sums."""
+first, and only the rest, at least some dozens of devices, is chosen among all sums."""
 MOST_STEPS = 4_000
 """Of the search for the fewest devices; what it has found by then is taken. The sum is the
 least in any case."""
@@ -36,8 +36,9 @@ def least_overshoot(peaks: Sequence[int], caps: Sequence[int], target: int) -> l
     order = sorted((i for i in range(len(peaks)) if caps[i]), key=lambda i: -peaks[i])
     unit = math.gcd(*(peaks[i] for i in order))
     sizes = [peaks[i] // unit for i in order]
-    left = [caps[i] for i in order]
     goal = -(-target // unit)
+    # More of one size than reach the goal by themselves are never needed.
+    left = [min(caps[i], -(-goal // size)) for i, size in zip(order, sizes, strict=True)]
     bulk = _bulk(sizes, left, goal)
     goal -= sum(n * size for n, size in zip(bulk, sizes, strict=True))
     left = [cap - n for cap, n in zip(left, bulk, strict=True)]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from computepool_broker.ledger.transaction import Blocker, PutNode, SetBlockers
+from computepool_broker.ledger.transaction import Blocker, NodeAmounts, PutNode, SetBlockers
+from computepool_broker.model.request import Power, Spread, SpreadOver
 from computepool_broker.placement.explain import explain
 from computepool_broker.placement.planner import Planner
 from support.builders import (
@@ -198,3 +199,103 @@ def test_the_story_is_true_for_the_view_that_it_names() -> None:
     after = explain(columns, make_spec(cpu=2), 0, lambda _: 0)
     assert after.revision > before.revision
     assert (before.centers[0].missing, after.centers[0].missing) == (1000, 2000)
+
+
+def test_parts_that_fit_but_not_so_evenly_are_refused_by_the_spread() -> None:
+    spec = make_spec(gpus=1, count=6, spread=Spread(SpreadOver.CENTERS, 1))
+    nodes = (make_node("n1", center="c1", gpus=7), make_node("n2", center="c2", gpus=1))
+    story = refusal(spec, *nodes)
+    got = [(c.center, c.reason, c.resource, c.missing, c.nodes) for c in story.centers]
+    assert got == [("c1", "SPREAD", "parts", 4, 1), ("c2", "SPREAD", "parts", 5, 1)]
+    assert story.parts_placeable == 3
+    assert story.beyond_pool
+    assert story.summary == (
+        "no room for 6 x (1 device (any model)) spread over centers with a skew of 1: "
+        "only 3 parts can be placed now"
+    )
+
+
+def test_a_full_domain_counts_and_one_that_the_request_rules_out_does_not() -> None:
+    nodes = (
+        make_node("n1", center="c1", gpus=4),
+        make_node("n2", center="c2", gpus=4),
+        make_node("n3", center="c3", devices=make_devices("n3", 1, foreign=1)),
+    )
+    spec = make_spec(gpus=1, count=4, spread=Spread(SpreadOver.CENTERS, 1))
+    story = refusal(spec, *nodes)
+    assert {c.center: c.reason for c in story.centers} == {
+        "c1": "SPREAD",
+        "c2": "SPREAD",
+        "c3": "DEVICES",
+    }
+    columns, _ = make_columns(*nodes)
+    narrow = spec._replace(shape=spec.shape._replace(centers=("c1", "c2")))
+    places, _ = Planner(columns).plan(narrow)
+    assert sorted(place.node for place in places) == ["n1", "n1", "n2", "n2"]
+
+
+def test_power_names_what_each_center_lacks_of_it() -> None:
+    spec = make_spec(power=Power(5_000_000), models=["H800", "L20", "unheard-of"])
+    story = refusal(
+        spec,
+        make_node("n1", center="strong", gpus=4),
+        make_node("n2", center="weak", gpus=2, model="L20"),
+        make_node("n3", center="unknown", gpus=8, model="unheard-of"),
+        make_node("n4", center="other", gpus=8, model="A100"),
+    )
+    got = [(c.center, c.reason, c.resource, c.missing) for c in story.centers]
+    assert got == [
+        ("strong", "POWER", "gflops", 5_000_000 - 4 * 989_400),
+        ("weak", "POWER", "gflops", 5_000_000 - 2 * 119_500),
+        ("unknown", "POWER", "gflops", 5_000_000),
+        ("other", "MODEL", "", 0),
+    ]
+    assert story.summary == (
+        "no room for 5 P fp16 (H800/L20/unheard-of): at most 3.9576 P can be had now"
+    )
+    assert story.beyond_pool
+
+
+@pytest.mark.parametrize(
+    ("spec", "beyond"),
+    [
+        (make_spec(gpus=4), False),
+        (make_spec(gpus=5), True),
+        (make_spec(gpus=2, count=2), False),
+        (make_spec(gpus=2, count=3), True),
+        (make_spec(gpus=4, cpu=8), False),
+        (make_spec(gpus=4, cpu=9), True),
+        (make_spec(cpu=8, extras={"slot": 2}), False),
+        (make_spec(cpu=8, extras={"slot": 3}), True),
+        (make_spec(milli=300, count=12), False),
+        (make_spec(milli=300, count=13), True),
+        (make_spec(gpus=4, labels={"a": "b"}), True),
+        (make_spec(gpus=4, regions=["r9"]), True),
+        (make_spec(power=Power(4 * 989_400)), False),
+        (make_spec(power=Power(4 * 989_400 + 1)), True),
+        (make_spec(gpus=1, count=4, spread=Spread(SpreadOver.NODES)), False),
+        (make_spec(gpus=1, count=5, spread=Spread(SpreadOver.NODES)), True),
+    ],
+)
+def test_beyond_the_pool_is_what_does_not_fit_even_when_all_is_free(
+    spec: Spec, *, beyond: bool
+) -> None:
+    node = make_node(
+        gpus=4,
+        cpu=9,
+        extras={"slot": 3},
+        reserved=make_resources(cpu=1, slot=1),
+        foreign=make_resources(cpu=8, slot=2),
+    )
+    columns, state = make_columns(node)
+    for at in range(4):
+        amounts = ((f"d/n1-d{at}", 1000),)
+        commit(state, reserve=(NodeAmounts("n1", amounts, forced=True),))
+    _, placeable = Planner(columns).plan(spec)
+    assert explain(columns, spec, placeable, lambda _: 0).beyond_pool is beyond
+    commit(state, blockers=(SetBlockers("n1", Blocker.CORDONED),))
+    assert explain(columns, spec, placeable, lambda _: 0).beyond_pool is beyond
+
+
+def test_nothing_is_beyond_a_pool_that_nobody_has_reported_to() -> None:
+    assert not refusal(make_spec(gpus=64)).beyond_pool
