@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from computepool_client.cli import units
+
 if TYPE_CHECKING:
     from computepool_client.inventory import Amounts, View
     from computepool_client.values import Allocation, Refusal
@@ -34,7 +36,7 @@ def allocation(value: "Allocation") -> str:
 def refusal(value: "Refusal") -> str:
     """A refusal: one row for each center, then what would fit."""
     rows = (
-        (c.center, c.region, c.reason, f"{c.missing:,} {c.resource}" if c.resource else "", c.nodes)
+        (c.center, c.region, c.reason, units.missing(c.missing, c.resource), c.nodes)
         for c in value.centers
     )
     table = _table(value.summary, ("center", "region", "blocked by", "missing", "nodes left"), rows)

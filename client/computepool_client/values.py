@@ -1,6 +1,6 @@
 """What the pool says about allocations, as plain frozen values.
 
-Pure; imports nothing but how they look in a notebook. Everything here can be
+Pure; imports nothing but how they look in a notebook and in words. Everything here can be
 pickled, compared and printed, holds no connection, and names its units.
 """
 
@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from computepool_client import notebook
+from computepool_client.cli import units
 
 
 class AllocationState(StrEnum):
@@ -232,7 +233,7 @@ class CenterRefusal:
     age_ms: int
 
     def __str__(self) -> str:
-        lack = f", {self.missing:,} {self.resource} missing" if self.resource else ""
+        lack = f", {units.missing(self.missing, self.resource)} missing" if self.resource else ""
         return f"{self.center} ({self.region}): {self.reason}{lack}"
 
 
