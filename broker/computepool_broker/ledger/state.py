@@ -133,6 +133,8 @@ class LedgerState:
             changes up to there has missed no end of an allocation.
         moving: Leases that no report has shown yet, or that are being torn down; the view tells
             their amounts apart.
+        moved: Leases that have come into `moving`, changed in it or left it since whoever follows it
+            took them (services/moving.py); None while nobody does.
         by_state: Number of allocations in each state, at the state's number.
         on_node: Called with every node book that changed (the view follows it).
         on_node_gone: Called with every node book that left.
@@ -151,6 +153,7 @@ class LedgerState:
     allocation_ids: SortedIds = field(default_factory=SortedIds)
     request_ids: dict[tuple[str, str], str] = field(default_factory=dict)
     moving: dict[str, LeaseRef] = field(default_factory=dict)
+    moved: set[str] | None = None
     by_state: list[int] = field(default_factory=lambda: [0] * (max(AllocationState) + 1))
     touched: Touched = field(default_factory=Touched)
     on_node: Callable[[NodeBook], None] = _ignore
@@ -261,6 +264,8 @@ class LedgerState:
                 self.touched.agents[book.record.agent] = part.revision
             if part.state in MOVING_STATES:
                 self.moving[lease_id] = ref
+                if self.moved is not None:
+                    self.moved.add(lease_id)
 
     def _unindex(self, record: Allocation) -> None:
         self.by_state[record.state] -= 1
@@ -277,7 +282,8 @@ class LedgerState:
             agent = self.agents[book.record.agent]
             del agent.leases[lease_id]
             agent.changed.add(lease_id)
-            self.moving.pop(lease_id, None)
+            if self.moving.pop(lease_id, None) is not None and self.moved is not None:
+                self.moved.add(lease_id)
 
     def _fold_node(self, put: PutNode) -> None:
         name, record = put
@@ -351,4 +357,6 @@ class LedgerState:
         bits = book.blockers & ~clear_bits | set_bits
         if bits != book.blockers:
             book.blockers = bits
+            book.only_blockers = True
             self.on_node(book)
+            book.only_blockers = False

@@ -53,6 +53,8 @@ class NodeBook:
         conflicts: Number of parts here whose allocation is flagged.
         message: Why it is cordoned, for people.
         row: The view's row of this node; -1 before it has one.
+        only_blockers: Set while the view is told of a change of blockers alone: all nodes of an
+            agent change so at once, and their amounts need no second look.
     """
 
     record: NodeRecord
@@ -63,3 +65,4 @@ class NodeBook:
     conflicts: int = 0
     message: str = ""
     row: int = -1
+    only_blockers: bool = False
