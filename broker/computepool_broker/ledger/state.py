@@ -133,8 +133,8 @@ class LedgerState:
             changes up to there has missed no end of an allocation.
         moving: Leases that no report has shown yet, or that are being torn down; the view tells
             their amounts apart.
-        moved: Leases that have come into `moving`, changed in it or left it since whoever follows it
-            took them (services/moving.py); None while nobody does.
+        moved: Leases that have come into `moving`, changed in it or left it since whoever follows
+            it took them (services/moving.py); None while nobody does.
         by_state: Number of allocations in each state, at the state's number.
         on_node: Called with every node book that changed (the view follows it).
         on_node_gone: Called with every node book that left.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.model.records import Part
     from computepool_broker.placement.columns import Columns
 
 FIXED = (CPU, MEMORY, DISK)
@@ -49,14 +50,42 @@ class CenterSums(NamedTuple):
     oldest_in_flight_ms: int
 
 
-Moving = dict[str, dict[str, int]]
+ByCenter = defaultdict[str, defaultdict[str, int]]
 """By center, then by resource key or "d/<model>"."""
 
 
-def sums_by_center(columns: Columns, state: LedgerState) -> dict[str, CenterSums]:
-    """Sum the columns; costs a few milliseconds for 10,000 nodes of 8 devices."""
+class Moving(NamedTuple):
+    """What of the granted amounts is on its way.
+
+    Attributes:
+        in_flight: Granted, and no report has shown it yet.
+        releasing: Being torn down.
+        oldest: By center the wall clock at the oldest grant that is in flight.
+    """
+
+    in_flight: ByCenter
+    releasing: ByCenter
+    oldest: dict[str, int]
+
+
+def no_amounts() -> ByCenter:
+    """Nothing, anywhere."""
+    return defaultdict(lambda: defaultdict(int))
+
+
+def sums_by_center(
+    columns: Columns, state: LedgerState, moving: Moving | None = None
+) -> dict[str, CenterSums]:
+    """Sum the columns; costs a few milliseconds for 10,000 nodes of 8 devices.
+
+    Args:
+        columns: The view.
+        state: The ledger.
+        moving: What is moving, from whoever follows it; left out, all leases that move are looked
+            at.
+    """
     columns.settle()
-    in_flight, releasing, oldest = _moving(state)
+    in_flight, releasing, oldest = moving or moving_in(state)
     count = len(columns.centers)
     rows = slice(0, columns.size)
     live, ok = columns.live[rows], columns.ok[rows]
@@ -130,22 +159,24 @@ def _device_sums(
     return out
 
 
-def _moving(state: LedgerState) -> tuple[Moving, Moving, dict[str, int]]:
-    """Granted amounts that no report has shown yet, and those being torn down.
-
-    The third is when the oldest of the first was granted, by center.
-    """
-    in_flight: Moving = defaultdict(lambda: defaultdict(int))
-    releasing: Moving = defaultdict(lambda: defaultdict(int))
-    oldest: dict[str, int] = {}
+def moving_in(state: LedgerState) -> Moving:
+    """What is moving, from all leases that do."""
+    moving = Moving(no_amounts(), no_amounts(), {})
+    oldest = moving.oldest
     for ref in state.moving.values():
         allocation, part = state.part(ref)
         center = state.nodes[part.node].record.center
         if part.state is PartState.PENDING:
-            by_key = in_flight[center]
+            by_key = moving.in_flight[center]
             oldest[center] = min(allocation.created_ms, oldest.get(center, allocation.created_ms))
         else:
-            by_key = releasing[center]
-        for key, amount in part.amounts:
-            by_key[DEVICE_PREFIX + part.model if key.startswith(DEVICE_PREFIX) else key] += amount
-    return in_flight, releasing, oldest
+            by_key = moving.releasing[center]
+        for key, amount in amounts_of(part):
+            by_key[key] += amount
+    return moving
+
+
+def amounts_of(part: Part) -> list[tuple[str, int]]:
+    """A part's amounts, its devices under their model."""
+    model = DEVICE_PREFIX + part.model
+    return [(model if key.startswith(DEVICE_PREFIX) else key, n) for key, n in part.amounts]
