@@ -11,6 +11,7 @@ part of the processor however large the pool is.
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -18,6 +19,7 @@ import structlog
 from computepool_broker.errors import OverloadedError, StoppingError
 from computepool_broker.services.centers import facts_of
 from computepool_broker.services.messages import Mark
+from computepool_broker.services.moving import MovingSums
 from computepool_broker.services.view import sums_by_center
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     Stage = Callable[[Transaction], Outcome]
 
 LOOK_EVERY_S = 0.25
+LOOKS_AN_INTERVAL = 2
+"""When the least interval of all who watch is long, looks are further apart."""
+MESSAGES_A_SECOND = 700
+"""To all watchers together: with more watchers, or shorter intervals, each is told less often."""
+ANEW_EVERY_S = 30.0
 LOOK_WEIGHT = 128
 """A few milliseconds for 10,000 nodes."""
 SHARE = 25
@@ -99,11 +106,12 @@ class ViewFeed:
         self._clock_s = clock_s
         self._chance = chance
         self._bell = watches.bell()
-        self._watchers = 0
+        self._intervals: list[float] = []  # sorted; one of each watcher
         self._task: asyncio.Task[None] | None = None
         self._fresh: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        self._looked_s = 0.0
+        self._looked_s = self._began_s = 0.0
+        self._moving = MovingSums(pool.state)
         self._took_s = 0.0
         self._last: tuple[ViewHead, int] | None = None
         self.tick = 0
@@ -128,7 +136,7 @@ class ViewFeed:
             StoppingError: The broker is going down.
         """
         with self._watches.one():
-            self._watchers += 1
+            insort(self._intervals, least_interval_s)
             try:
                 await self._look_now()
                 told = after if self.knows(after) else 0
@@ -138,18 +146,19 @@ class ViewFeed:
                         step = Step(told if self.knows(told) else 0, self.tick)
                         yield step
                         told = step.tick
-                        await self._watches.nap(least_interval_s + extra_s)
+                        fair_s = len(self._intervals) / MESSAGES_A_SECOND
+                        await self._watches.nap(max(least_interval_s, fair_s) + extra_s)
                         extra_s = 0.0
                     else:
                         await self._watches.wait(self._bell)
                         self._check()
                         await self._watches.nap(self._spread_s())
             finally:
-                self._watchers -= 1
+                self._intervals.remove(least_interval_s)
 
     def _spread_s(self) -> float:
         """A while by which a watcher steps aside: those who came together are not told together."""
-        return self._chance() * self._watchers * APART_S
+        return self._chance() * len(self._intervals) * APART_S
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -174,16 +183,19 @@ class ViewFeed:
         """Look until nobody watches."""
         self._last = None
         try:
-            while self._watchers:
+            while self._intervals:
                 await self._look()
                 if not fresh.done():
                     fresh.set_result(None)
-                await self._watches.nap(max(LOOK_EVERY_S, min(LONGEST_S, SHARE * self._took_s)))
+                often_s = self._intervals[0] / LOOKS_AN_INTERVAL if self._intervals else 0.0
+                apart_s = min(LONGEST_S, max(often_s, SHARE * self._took_s))
+                await self._watches.nap(max(LOOK_EVERY_S, apart_s))
         except Exception as error:  # noqa: BLE001 - handed to those who watch
             if not isinstance(error, StoppingError):
                 log.warning("view_feed_ended", error=repr(error))
             self._error = error
         finally:
+            self._moving.end()
             if not fresh.done():
                 fresh.set_result(None)
             self._bell.ring()
@@ -219,7 +231,11 @@ class ViewFeed:
         if now == self._last and began_s - self._looked_s < LONGEST_S:
             return None
         self._last, self._looked_s = now, began_s
-        facts = facts_of(pool, sums_by_center(pool.columns, state))
+        if began_s - self._began_s > ANEW_EVERY_S:
+            # Nodes hardly ever move to another center; when one does, its leases move with it.
+            self._began_s = began_s
+            self._moving.begin()
+        facts = facts_of(pool, sums_by_center(pool.columns, state, self._moving.look()))
         self._took_s = self._clock_s() - began_s
         return head, facts
 
