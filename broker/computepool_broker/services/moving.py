@@ -93,16 +93,18 @@ class MovingSums:
         for key, amount in lease.amounts:
             by_key[key] += sign * amount
 
-    def _is_pending(self, lease_id: str) -> bool:
+    def _is_there(self, center: str, entry: tuple[int, str]) -> bool:
+        """Whether a heap's entry is a lease that still is in flight there."""
+        created_ms, lease_id = entry
         lease = self._leases.get(lease_id)
-        return lease is not None and lease.pending
+        return lease is not None and lease[:3] == (center, True, created_ms)
 
     def _tell_oldest(self, center: str) -> None:
         heap = self._heaps[center]
         if len(heap) > FEW + 2 * self._pending[center]:
-            heap = self._heaps[center] = [x for x in heap if self._is_pending(x[1])]
+            heap = self._heaps[center] = [x for x in heap if self._is_there(center, x)]
             heapq.heapify(heap)
-        while heap and not self._is_pending(heap[0][1]):
+        while heap and not self._is_there(center, heap[0]):
             heapq.heappop(heap)
         if heap:
             self._moving.oldest[center] = heap[0][0]
