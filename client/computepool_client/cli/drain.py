@@ -167,7 +167,7 @@ def _progress(
     console = screen.stdout()
     if connection.as_json:
         yield lambda answer: documents.dump(documents.document(answer), line=True)
-    elif connection.names_only or not console.is_terminal:
+    elif connection.names_only or not screen.can_be_redrawn():
         yield _Lines(target, names_only=connection.names_only).tell
     else:
         from rich.live import Live  # noqa: PLC0415 - only a terminal pays for it

@@ -76,7 +76,7 @@ def run(
     seen = look()
     if not repeat.watch:
         show(seen)
-    elif connection.as_json or connection.names_only or not screen.stdout().is_terminal:
+    elif connection.as_json or connection.names_only or not screen.can_be_redrawn():
         _in_a_row(connection, every_s, seen, look, show)
     else:
         _on_a_screen(every_s, seen, look, show)

@@ -40,6 +40,12 @@ def stderr() -> "Console":
     return _instead.get() or _console(to_stderr=True)
 
 
+def can_be_redrawn() -> bool:
+    """Answers go to a terminal, and to one that can move its cursor."""
+    console = stdout()
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 def clean(text: str) -> str:
     """Text from outside without control characters: it must not steer the terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

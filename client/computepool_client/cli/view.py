@@ -1,5 +1,6 @@
 """`computepool view`: the one view over all centers, as a tree."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from computepool_client.cli.repeating import Repeat
 
 if TYPE_CHECKING:
     from computepool.v1 import inventory_pb2
+    from computepool_client.client import PoolClient
 
 # The headline, the table's head and rule, the sums' rule; power, state, warnings.
 _LINES_AROUND = 10
@@ -51,29 +53,27 @@ def view(
     yet; use is foreign and granted in percent of the total; P is peak computing
     power, 10^15 calculations a second; age is that of the oldest number.
     """
+
+    def show_in_form(answer: "inventory_pb2.GetViewResponse") -> None:
+        if connection.as_json:
+            documents.dump(documents.document(answer), line=repeat.watch)
+        elif connection.names_only:
+            for name in view_rows.center_names(answer):
+                screen.say_name(name)
+        else:
+            level = _that_fits(answer) if repeat.watch and depth is None else depth
+            show(answer, level, wide=connection.wide)
+
     with connection.client() as pool:
-
-        def look() -> "inventory_pb2.GetViewResponse":
-            return _part(pool.view(precision), region, center)
-
-        def print_(answer: "inventory_pb2.GetViewResponse") -> None:
-            if connection.as_json:
-                documents.dump(documents.document(answer), line=repeat.watch)
-            elif connection.names_only:
-                for name in view_rows.center_names(answer):
-                    screen.say_name(name)
-            else:
-                level = _that_fits(answer) if repeat.watch and depth is None else depth
-                show(answer, level, wide=connection.wide)
-
-        repeating.run(connection, repeat, look, print_)
+        look = partial(_look, pool, precision, region, center)
+        repeating.run(connection, repeat, look, show_in_form)
 
 
 def _that_fits(answer: "inventory_pb2.GetViewResponse") -> view_rows.Depth:
     """How far down a live screen shows it, so that the sums at its end are seen."""
     console = screen.stdout()
     depth = view_rows.default_depth(answer)
-    if not console.is_terminal:
+    if not screen.can_be_redrawn():
         return depth
     while depth is not view_rows.Depth.REGION:
         if len(view_rows.rows(answer, depth)) + _LINES_AROUND <= console.height:
@@ -82,10 +82,11 @@ def _that_fits(answer: "inventory_pb2.GetViewResponse") -> view_rows.Depth:
     return depth
 
 
-def _part(
-    answer: "inventory_pb2.GetViewResponse", region: str, center: str
+def _look(
+    pool: "PoolClient", precision: str, region: str, center: str
 ) -> "inventory_pb2.GetViewResponse":
-    part = view_rows.narrowed(answer, region, center)
+    """The view, or the part of it that is asked for."""
+    part = view_rows.narrowed(pool.view(precision), region, center)
     if (region or center) and not any(each.centers for each in part.regions):
         what = f"center {center!r}" if center else f"region {region!r}"
         raise errors.NotFoundError(f"the pool knows no {what}", "NOT_FOUND")
