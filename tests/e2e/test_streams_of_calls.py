@@ -115,7 +115,8 @@ async def test_bytes_that_are_no_message_end_the_stream_with_a_typed_error(
     await broker.ready()
     channel = grpc.aio.insecure_channel(pool.target)
     async with channel:
-        call = channel.stream_stream(METHOD)(iter([b"\xff\xff\xff"]), timeout=LIMIT_S)
+        stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
+        call = stream(iter([b"\xff\xff\xff"]), timeout=LIMIT_S)
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await call.read()
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -182,6 +183,7 @@ async def test_a_stopping_broker_answers_what_it_has_read_and_says_so(
     call = caller.allocations.StreamAllocations(timeout=LIMIT_S)
     await call.write(create(1))
     first = await call.read()
+    assert isinstance(first, wire.StreamAllocationsResponse)
     assert first.results[0].ticket == 1
     broker.signal(signal.SIGTERM)
     with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -191,7 +191,7 @@ def test_long_specs_are_not_remembered() -> None:
         message = spec_message(make_spec(cpu=1, labels=labels))
         assert writer.message(reader.read("spec", message)) == message
     assert not reader._known
-    assert not writer._known
+    assert not writer.message._known
 
 
 async def test_pages_of_many_allocations_do_not_look_at_all_of_them() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from computepool_broker.ledger.transaction import Outcome, Transaction
+    from computepool_broker.model.records import Allocation
     from computepool_broker.rpc.answers import Answers
     from computepool_broker.services.grants import Grants
     from computepool_broker.services.pool import Pool
@@ -39,10 +40,10 @@ JOB_CALLS = 64
 """Calls that one job takes; the others wait for the next one."""
 WEIGHT = 32
 """What a job weighs, which is not known before it runs: about half of the most."""
-MESSAGE_LEASES = 1_000
-"""Leases (devices, where they have several) in one message of answers; the last one may add
-20,000 devices, of 140 bytes at most each."""
-ERROR_LEASES = 20
+MESSAGE_AMOUNTS = 3_000
+"""Amounts (of a resource, of a device) in one message of answers, of 140 bytes at most each. The
+last allocation may add 20,000 devices."""
+ERROR_AMOUNTS = 20
 """What an error weighs: it has up to 2 KiB."""
 
 
@@ -242,10 +243,10 @@ class CallStream:
     async def _write_ready(self) -> None:
         while self._ready:
             ready, self._ready = self._ready, []
-            out, leases = wire.StreamAllocationsResponse(), 0
+            out, amounts = wire.StreamAllocationsResponse(), 0
             for at, (call, result) in enumerate(ready):
-                leases += self._fill(out.results.add(ticket=call.ticket), call, result)
-                if leases > MESSAGE_LEASES:
+                amounts += self._fill(out.results.add(ticket=call.ticket), call, result)
+                if amounts > MESSAGE_AMOUNTS:
                     self._ready[:0] = ready[at + 1 :]
                     break
             await self._context.write(out)
@@ -253,16 +254,16 @@ class CallStream:
             self._room.set()
 
     def _fill(self, out: wire.StreamResult, call: _Call, result: Any) -> int:
-        """Write one answer; the number of leases in it, or what weighs as much."""
+        """Write one answer; the number of amounts in it, or what weighs as much."""
         answers = self._parts.answers
         if isinstance(result, BaseException):
             out.error.CopyFrom(answers.error(result))
-            return ERROR_LEASES
+            return ERROR_AMOUNTS
+        allocation: Allocation
         if isinstance(result, Granted):
+            allocation = result.allocation
             answers.fill_created(out.create, result)
-            result = result.allocation
-        elif call.kind == "renew":
-            answers.fill(out.renew.allocation, result)
         else:
-            answers.fill(out.release.allocation, result)
-        return len(result.parts) * max(1, result.spec.shape.part.devices)
+            allocation = result
+            answers.fill((out.renew if call.kind == "renew" else out.release).allocation, result)
+        return sum([len(part.amounts) for part in allocation.parts])

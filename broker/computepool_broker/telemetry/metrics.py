@@ -179,9 +179,7 @@ REPORTS = Metric(
     "Reports of agents, by what became of them: complete ones are full, delta or unchanged; part: "
     "more has to follow; want_full: must be made anew; rejected.", ("kind",),
 )  # fmt: skip
-REPORT_NODES = Metric(
-    COUNTER, "computepool_report_nodes", "Nodes that reports had numbers of."
-)
+REPORT_NODES = Metric(COUNTER, "computepool_report_nodes", "Nodes that reports had numbers of.")
 LEASE_REFUSALS = Metric(
     COUNTER, "computepool_lease_refusals", "Leases that agents refused, by reason.", ("reason",)
 )

@@ -22,6 +22,7 @@ from computepool_broker.services.grants import Create, Granted
 from support.broker_kit import THREE, BrokerKit, running_broker
 from support.builders import make_held, make_node, make_spec
 from support.memory_store import MemoryStore
+from support.processes import eventually
 
 
 def call(devices: int = 1, request_id: str = "", **spec: object) -> Create:
@@ -36,6 +37,15 @@ def used(kit: BrokerKit) -> int:
         for key, amount in book.used.items()
         if key.startswith("d/")
     )
+
+
+async def waiters(kit: BrokerKit, count: int) -> None:
+    """Until so many allocations are waited for."""
+
+    async def so() -> bool:
+        return len(kit.pool.waiters) >= count
+
+    await eventually(so, f"{count} waiters", every_s=0)
 
 
 async def test_an_atomic_batch_that_fits_is_one_commit() -> None:
@@ -140,8 +150,7 @@ async def test_releasing_many_is_idempotent() -> None:
 async def test_a_batch_that_waits_answers_when_all_are_active() -> None:
     async with running_broker(make_node(gpus=8)) as kit:
         batch = asyncio.create_task(kit.bulk.create_all([call(1), call(2)], 30))
-        while len(kit.pool.waiters) < 2:
-            await asyncio.sleep(0)
+        await waiters(kit, 2)
         leases = [p.lease_id(a.id) for a in kit.pool.state.allocations.values() for p in a.parts]
         await kit.report(held=[make_held(lease, HeldState.ADMITTED) for lease in leases])
         made = await batch
@@ -152,8 +161,7 @@ async def test_a_batch_that_waits_answers_when_all_are_active() -> None:
 async def test_a_waiting_batch_that_is_cancelled_leaves_no_waiter() -> None:
     async with running_broker(make_node(gpus=8)) as kit:
         batch = asyncio.create_task(kit.bulk.create_each([call(1), call(2)], 30))
-        while len(kit.pool.waiters) < 2:
-            await asyncio.sleep(0)
+        await waiters(kit, 2)
         batch.cancel()
         await asyncio.gather(batch, return_exceptions=True)
         assert not kit.pool.waiters
@@ -165,8 +173,7 @@ async def test_a_create_cancelled_before_it_is_durable_leaves_no_waiter() -> Non
     async with running_broker(make_node(gpus=8), store=store) as kit:
         store.hold = True
         create = asyncio.create_task(kit.allocations.create(call(1, "r"), 30))
-        while not kit.pool.waiters:
-            await asyncio.sleep(0)
+        await waiters(kit, 1)
         create.cancel()
         await asyncio.gather(create, return_exceptions=True)
         assert not kit.pool.waiters
