@@ -182,7 +182,7 @@ class Intake:
         book = self._around.present(work.report.agent, work.report.session)
         if not work.steps:
             work.steps.append(self._steps(work, book, stage))
-        elif work.life.turn != work.turn:
+        elif work.life.turn != work.turn or self._pool.life(work.report.agent) is not work.life:
             raise ReportOutOfOrderError(f"report {work.report.sequence} was overtaken")
         try:
             next(work.steps[0])
