@@ -49,9 +49,10 @@ def watch(
 ) -> None:
     """Tell how allocations change, a line for each change, until Ctrl-C.
 
-    First what is there, then every change: granted, admitted, released,
+    First what is live, then every change: granted, admitted, released,
     expired. Goes on by itself, missing nothing, when the broker is started
-    again. With --json one document a line, with a token to go on from.
+    again. With --json one document a line, with a token to go on from, and at
+    first also what has ended in the last hour.
     """
     if resume_token and changes_only:
         raise typer.BadParameter(
@@ -113,6 +114,8 @@ class _Watching:
             documents.dump(documents.document(answer), line=True)
             return
         for event in answer.events:
+            if _is_past(event):
+                continue
             if self._connection.names_only:
                 screen.say_name(event.allocation.id)
             else:
@@ -136,6 +139,12 @@ class _Watching:
         if len(self._told) > _MOST_REMEMBERED:
             del self._told[next(iter(self._told))]
         self._console.print(_line(event, words), soft_wrap=True)
+
+
+def _is_past(event: "allocation_pb2.AllocationEvent") -> bool:
+    """Had ended before the watch began: no news for a person."""
+    existing = documents.enum_name(event, "kind").endswith("EXISTING")
+    return existing and grants.state_of(event.allocation).startswith("ENDED")
 
 
 def _words(allocation: "allocation_pb2.Allocation", *, wide: bool) -> list[str]:

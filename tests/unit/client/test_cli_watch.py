@@ -60,8 +60,9 @@ def test_watch_tells_what_is_there_then_what_changes_each_once(
     released = make_allocation(
         state=allocation_pb2.ALLOCATION_STATE_RELEASING, end=allocation_pb2.END_REASON_RELEASED
     )
+    ended = make_allocation(id_="a-0", state=allocation_pb2.ALLOCATION_STATE_ENDED)
     answers = (
-        told(make_allocation(), kind=EXISTING),
+        told(ended, make_allocation(), kind=EXISTING),
         told(make_allocation()),
         told(released),
     )
