@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_INTERVAL_MS = 1_000
 LEAST_INTERVAL_MS = 200
 MOST_INTERVAL_MS = 60_000
-MESSAGE_BYTES = 256 * 1024
+MESSAGE_BYTES = 128 * 1024
 """Of the centers in one message, about; a view of more goes in several."""
 MAX_TOKEN = 128
 MOST_KEPT = 64

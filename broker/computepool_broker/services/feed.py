@@ -31,7 +31,7 @@ MOST_WEIGHT = 131_072
 """Of all blocks: about 30,000 small allocations, tens of MB."""
 MOST_MERGED = 2_048
 """Events that one look merges: a slow watcher is told of its backlog piece by piece."""
-MESSAGE_BYTES = 256 * 1024
+MESSAGE_BYTES = 128 * 1024
 """Of one message, about: what a client that reads nothing costs."""
 END = "~"
 """Above all ids: everything of a revision."""
