@@ -28,14 +28,22 @@ DEADLINE_S = 15.0
 
 @dataclass
 class Report:
-    """All parts of a report together."""
+    """All parts of a report together.
+
+    `leases` are all that the agent holds, also when the report is a difference to `base`; `nodes`
+    are those that it names.
+    """
 
     parts: list[agent_pb2.SyncRequest]
+    base: Report | None = None
     leases: dict[str, agent_pb2.HeldLease] = field(init=False)
     nodes: dict[str, agent_pb2.NodeReport] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.leases = {lease.lease_id: lease for part in self.parts for lease in part.leases}
+        named = {lease.lease_id: lease for part in self.parts for lease in part.leases}
+        gone = {name for part in self.parts for name in part.leases_gone}
+        before = self.base.leases if self.base is not None else {}
+        self.leases = {k: v for k, v in before.items() if k not in gone} | named
         self.nodes = {node.node: node for part in self.parts for node in part.nodes}
 
     @property
@@ -61,6 +69,8 @@ class ScriptedBroker(agent_pb2_grpc.AgentServiceServicer):
         self.next_sync_ms = 10_000
         self.least_gap_ms = 0
         self.want_full = False
+        self.features = ["delta"]
+        self.asked_for_whole = 0
         self.open_script: deque[Failure] = deque()
         self.sync_script: deque[Failure | agent_pb2.SyncResponse] = deque()
         self.watch_script: deque[Failure] = deque()
@@ -134,7 +144,9 @@ class ScriptedBroker(agent_pb2_grpc.AgentServiceServicer):
         if self.open_script:
             await _fail(context, self.open_script.popleft())
         self._parts = []
-        return agent_pb2.OpenSessionResponse(mark=self.mark, broker_version="scripted")
+        return agent_pb2.OpenSessionResponse(
+            mark=self.mark, broker_version="scripted", features=self.features
+        )
 
     async def Sync(  # noqa: N802 - the contract's name
         self, request: agent_pb2.SyncRequest, context: Context
@@ -147,11 +159,23 @@ class ScriptedBroker(agent_pb2_grpc.AgentServiceServicer):
         self._parts = [*self._parts, request] if request.part else [request]
         if len(self._parts) < max(1, request.parts):
             return agent_pb2.SyncResponse(mark=self.mark, part_accepted=True)
-        report = Report(self._parts)
+        base = self._base_of(request)
+        if request.delta and base is None:
+            self.asked_for_whole += 1
+            await self._tell()
+            return agent_pb2.SyncResponse(mark=self.mark, want_full=True)
+        report = Report(self._parts, base)
         answer = scripted or self._answer(report)
         self.reports.append(report)
         await self._tell()
         return answer
+
+    def _base_of(self, request: agent_pb2.SyncRequest) -> Report | None:
+        if not request.delta or not self.reports:
+            return None
+        last = self.reports[-1]
+        known = (last.head.session, last.head.sequence)
+        return last if known == (request.session, request.base_sequence) else None
 
     async def WatchCommands(  # noqa: N802 - the contract's name
         self, request: agent_pb2.WatchCommandsRequest, context: Context

@@ -1,4 +1,4 @@
-"""The agent's conversation with a broker over real gRPC, at its good and bad moments."""
+"""The agent's conversation with a broker over real gRPC: reports, sessions, answers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,17 @@ import pytest
 from computepool.v1 import types_pb2
 from computepool_agents.link import RejectedError
 from computepool_agents.model import Amounts
-from fakes.agent_builders import admit, make_answer, make_node, make_record, revoke
-from fakes.agent_runner import HandClock, SmallEngine, running_agent
-from fakes.scripted_broker import ScriptedBroker
+from fakes.agent_builders import make_answer, make_node, make_record, revoke
+from fakes.agent_runner import running_agent
 from fakes.scripted_services import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from fakes.scripted_broker import ScriptedBroker
 
 UNAVAILABLE = Failure(grpc.StatusCode.UNAVAILABLE, "STORE_DOWN")
 STALE = Failure(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_STALE")
-
-
-@pytest.fixture
-async def broker() -> AsyncIterator[ScriptedBroker]:
-    async with ScriptedBroker() as broker:
-        yield broker
 
 
 async def test_first_report_is_whole_and_makes_ready(
@@ -41,31 +35,6 @@ async def test_first_report_is_whole_and_makes_ready(
     assert not report.head.nodes_unchanged
     assert broker.opened[0].session == 1
     assert [close.session for close in broker.closed] == [1]
-
-
-async def test_lease_is_admitted_then_started_then_torn_down(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        broker.grant(make_record(devices={"n1-d0": 1000}))
-        await broker.until_states({"a1.0.0": "STARTED"})
-        assert running.engine.real == {"a1.0.0"}
-        broker.release("a1.0.0")
-        await broker.until_states({})
-        assert running.engine.real == set()
-
-
-async def test_nothing_starts_before_it_is_told_to(broker: ScriptedBroker, tmp_path: Path) -> None:
-    broker.activate = False
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        broker.grant(make_record())
-        await broker.until_states({"a1.0.0": "ADMITTED"})
-        seen = len(broker.reports)
-        broker.ring()
-        await broker.until(lambda: len(broker.reports) > seen)
-        assert running.engine.real == set()
 
 
 async def test_unchanged_nodes_are_not_repeated_and_records_neither(
@@ -97,107 +66,6 @@ async def test_want_full_brings_nodes_and_records(broker: ScriptedBroker, tmp_pa
         await broker.until(lambda: len(broker.reports) > seen + 1)
         assert broker.reports[-1].nodes
         assert broker.reports[-1].leases["a1.0.0"].record.request_id == "request-a1.0.0"
-
-
-async def test_refusal_is_reported_until_revoked_with_nodes_measured_anew(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        broker.grant(make_record(cpu=9))
-        await broker.until(lambda: broker.refusals == {"a1.0.0": "DOES_NOT_FIT"})
-        refused = next(report for report in broker.reports if report.leases)
-        assert refused.states() == {"a1.0.0": "REFUSED"}
-        assert refused.nodes
-        await broker.until_states({})
-
-
-async def test_restart_keeps_leases_and_counts_the_session(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        broker.grant(make_record())
-        await broker.until_states({"a1.0.0": "STARTED"})
-    engine = SmallEngine()
-    async with running_agent(broker.target, tmp_path, engine=engine) as running:
-        await running.ready.wait()
-        assert engine.real == {"a1.0.0"}
-    assert [opened.session for opened in broker.opened] == [1, 2]
-    assert broker.opened[1].held_leases == 1
-    assert broker.opened[1].seen.revision > 1
-    assert broker.opened[0].journal_id == broker.opened[1].journal_id
-    assert broker.reports[-1].states() == {"a1.0.0": "STARTED"}
-    assert broker.reports[-1].leases["a1.0.0"].record == broker.want["a1.0.0"]
-
-
-async def test_teardown_goes_on_after_a_restart(broker: ScriptedBroker, tmp_path: Path) -> None:
-    engine = SmallEngine()
-    async with running_agent(broker.target, tmp_path, engine=engine) as running:
-        await running.ready.wait()
-        broker.grant(make_record())
-        await broker.until_states({"a1.0.0": "STARTED"})
-        engine.may_stop.clear()
-        broker.release("a1.0.0")
-        await broker.until_states({"a1.0.0": "RELEASING"})
-    engine = SmallEngine()
-    async with running_agent(broker.target, tmp_path, engine=engine):
-        await broker.until_states({})
-        assert engine.stopped == ["a1.0.0"]
-
-
-async def test_teardown_is_repeated_until_it_is_done(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        broker.grant(make_record())
-        await broker.until_states({"a1.0.0": "STARTED"})
-        running.engine.stop_errors = 2
-        broker.release("a1.0.0")
-        await broker.until_states({})
-        assert running.engine.stop_errors == 0
-
-
-async def test_failed_start_stops_the_lease(broker: ScriptedBroker, tmp_path: Path) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        running.engine.start_error = "no such queue"
-        broker.grant(make_record())
-        await broker.until(
-            lambda: any("STOPPED" in report.states().values() for report in broker.reports)
-        )
-        report = next(r for r in broker.reports if "STOPPED" in r.states().values())
-        assert report.leases["a1.0.0"].reason == "START_FAILED"
-        assert report.leases["a1.0.0"].message == "no such queue"
-        await broker.until_states({})
-
-
-async def test_slow_start_holds_up_no_report_and_counts_when_done(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        running.engine.may_start.clear()
-        broker.grant(make_record())
-        await broker.until_states({"a1.0.0": "ADMITTED"})
-        seen = len(broker.reports)
-        await broker.until(lambda: len(broker.reports) > seen)
-        running.engine.may_start.set()
-        await broker.until_states({"a1.0.0": "STARTED"})
-
-
-async def test_revoked_while_it_starts(broker: ScriptedBroker, tmp_path: Path) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        running.engine.may_start.clear()
-        broker.grant(make_record())
-        await broker.until_states({"a1.0.0": "ADMITTED"})
-        seen = len(broker.reports)
-        await broker.until(lambda: len(broker.reports) > seen)
-        broker.release("a1.0.0")
-        await broker.until_states({})
-        assert running.engine.real == set()
 
 
 async def test_stale_session_is_followed_by_the_next(
@@ -321,67 +189,3 @@ async def test_old_answer_is_ignored(broker: ScriptedBroker, tmp_path: Path) -> 
         broker.ring()
         await broker.until(lambda: len(broker.reports) > seen)
         assert broker.reports[-1].states() == {"a1.0.0": "STARTED"}
-
-
-async def test_silent_broker_stops_what_is_to_stop_and_nothing_else(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    clock = HandClock()
-    async with running_agent(broker.target, tmp_path, clock=clock) as running:
-        await running.ready.wait()
-        broker.grant(make_record("a1.0.0", stop_after_s=30))
-        broker.grant(make_record("a2.0.0"))
-        await broker.until_states({"a1.0.0": "STARTED", "a2.0.0": "STARTED"})
-        await broker.hang_up()
-        clock.at_s += 31
-        await running.engine.until(lambda: running.engine.real == {"a2.0.0"})
-        broker.activate = False
-        broker.want.pop("a1.0.0")
-        await broker.listen(broker.target)
-        await broker.until(lambda: broker.reports[-1].states().get("a1.0.0") == "STOPPED")
-        stopped = broker.reports[-1].leases["a1.0.0"]
-        assert stopped.reason == "CONTACT_LOST"
-        await broker.until_states({"a2.0.0": "STARTED"})
-
-
-async def test_contact_term_runs_on_over_a_restart(broker: ScriptedBroker, tmp_path: Path) -> None:
-    clock = HandClock()
-    async with running_agent(broker.target, tmp_path, clock=clock) as running:
-        await running.ready.wait()
-        broker.grant(make_record("a1.0.0", stop_after_s=30))
-        await broker.until_states({"a1.0.0": "STARTED"})
-    await broker.hang_up()
-    clock.at_s += 29
-    async with running_agent(broker.target, tmp_path, clock=clock) as running:
-        await running.engine.until(lambda: bool(running.engine.real))
-        clock.at_s += 2
-        await running.engine.until(lambda: not running.engine.real)
-
-
-async def test_reboot_ends_stop_after_at_once_and_keeps_keep(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    async with running_agent(broker.target, tmp_path, clock=HandClock("boot-1")) as running:
-        await running.ready.wait()
-        broker.grant(make_record("a1.0.0", stop_after_s=30_000))
-        broker.grant(make_record("a2.0.0"))
-        await broker.until_states({"a1.0.0": "STARTED", "a2.0.0": "STARTED"})
-    await broker.hang_up()
-    async with running_agent(broker.target, tmp_path, clock=HandClock("boot-2")) as running:
-        await running.engine.until(lambda: running.engine.stopped == ["a1.0.0"])
-        assert running.engine.real == {"a2.0.0"}
-
-
-async def test_admission_and_revocation_of_many_in_one_answer(
-    broker: ScriptedBroker, tmp_path: Path
-) -> None:
-    async with running_agent(broker.target, tmp_path) as running:
-        await running.ready.wait()
-        records = [make_record(f"a{i}.0.0", cpu=1, memory=1) for i in range(10)]
-        broker.sync_script.append(make_answer(*(admit(record) for record in records), revision=50))
-        broker.want = {record.lease_id: record for record in records}
-        broker.mark.revision = 50
-        broker.ring()
-        await broker.until(lambda: len(broker.refusals) == 2)
-        assert set(broker.refusals.values()) == {"DOES_NOT_FIT"}
-        await broker.until(lambda: list(broker.reports[-1].states().values()) == ["STARTED"] * 8)
