@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -56,6 +57,9 @@ def _run(settings: config.Config) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from computepool_broker.app import Broker  # noqa: PLC0415 - keeps --help fast
 
+    # Each agent and client is an open file; the usual soft limit would be 1,024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # The ledger's writer must not wait 5 ms for the interpreter's lock after each fsync.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Records live long and make no cycles. A full collection of a large ledger stops all calls

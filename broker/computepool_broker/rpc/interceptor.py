@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 from structlog.contextvars import bind_contextvars
 
-from computepool_broker.errors import InvalidArgumentError, PoolError
+from computepool_broker.errors import InvalidArgumentError, OverloadedError, PoolError
 from computepool_broker.rpc.errors import CODES, abort, call_id
 from computepool_broker.services.tally import Calls, Tally
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NOT_OURS: Final = "/grpc.reflection."
 """As gRPC made it: it writes to its streams in its own way."""
 OK, CANCELLED, INTERNAL = "OK", "CANCELLED", "INTERNAL"
+MAX_CALLS: Final = 20_000
+"""Unary calls under way at once, over all clients: each waits with its message in memory."""
 
 log = structlog.get_logger()
 
@@ -47,6 +49,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._tally = tally
         self._log_calls = log_calls
         self._wrapped: dict[str, Handler] = {}
+        self._under_way = _UnderWay()
 
     async def intercept_service(
         self,
@@ -68,8 +71,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         calls = self._tally.calls[method] = Calls(streams=streams)
         around = _Around(method, calls, self._tally, log_calls=self._log_calls)
         if not streams:
-            return _unary(handler, around)
+            return _unary(handler, around, self._under_way)
         return _stream(handler, around) if handler.unary_stream else _two_way(handler, around)
+
+
+class _UnderWay:
+    """Unary calls of all methods together."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def check(self) -> None:
+        if self.calls > MAX_CALLS:
+            raise OverloadedError(
+                f"{MAX_CALLS} calls are under way already",
+                metadata={"most": str(MAX_CALLS)},
+                retry_after_ms=1_000,
+            )
 
 
 class _Around:
@@ -120,13 +138,15 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
     return read
 
 
-def _unary(handler: Handler, around: _Around) -> Handler:
+def _unary(handler: Handler, around: _Around, under_way: _UnderWay) -> Handler:
     read = _reader(handler)
     inner: Any = handler.unary_unary
 
     async def unary(request: bytes, context: Context) -> object:
         began, code = around.began(context), CANCELLED
+        under_way.calls += 1
         try:
+            under_way.check()
             answer = await inner(read(request), context)
             code = OK
         except Exception as error:
@@ -138,6 +158,7 @@ def _unary(handler: Handler, around: _Around) -> Handler:
         else:
             return answer
         finally:
+            under_way.calls -= 1
             around.ended(code, began)
 
     return grpc.unary_unary_rpc_method_handler(unary, None, handler.response_serializer)

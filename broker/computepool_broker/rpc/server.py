@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ KEEPALIVE_MS = 30_000
 LEAST_PING_MS = 20_000
 MAX_METADATA_BYTES = 16 * 1024
 STREAM_WINDOW_BYTES = 256 * 1024
+MAX_CONNECTIONS = 20_000
+SPARE_FILES = 128
+"""Open files that connections leave to the store, the log and figures."""
 
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -62,7 +66,16 @@ SERVICES = (
 def bare_server(tally: Tally | None = None, *, log_calls: bool = False) -> grpc.aio.Server:
     """A server with our options and interceptors and no services (benchmarks measure on it)."""
     interceptor = CallInterceptor(tally or Tally(), log_calls=log_calls)
-    return grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
+    options = (*OPTIONS, ("grpc.max_allowed_incoming_connections", most_connections()))
+    return grpc.aio.server(interceptors=[interceptor], options=options)
+
+
+def most_connections() -> int:
+    """How many connections may be open: each takes a file, and the store must find some free."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, files - SPARE_FILES))
 
 
 def _why_not(host: str, port: int) -> str:

@@ -21,6 +21,7 @@ from computepool_broker.errors import InvalidArgumentError, PoolError, StoppingE
 from computepool_broker.rpc import from_wire
 from computepool_broker.rpc.creates import read_create, read_release, read_renew
 from computepool_broker.services.grants import Granted
+from computepool_broker.services.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
     Stage = Callable[[Transaction], Outcome]
 
+MAX_STREAMS = 2_000
+"""Open at once, over all clients."""
 MAX_UNANSWERED = 1_000
 JOB_CALLS = 64
 """Calls that one job takes; the others wait for the next one."""
@@ -76,6 +79,12 @@ class StreamParts(NamedTuple):
     waits: Waits
     specs: from_wire.SpecReader
     answers: Answers
+    open: Watches
+
+
+def call_streams() -> Watches:
+    """Counts the streams of calls that are open."""
+    return Watches("streams of calls", MAX_STREAMS)
 
 
 class CallStream:
@@ -98,8 +107,13 @@ class CallStream:
 
         Raises:
             InvalidArgumentError: Something came that is no message of this call.
+            OverloadedError: Too many streams are open.
             StoppingError: The broker stops; what was read has been answered.
         """
+        with self._parts.open.one():
+            await self._serve()
+
+    async def _serve(self) -> None:
         reader = asyncio.create_task(self._read(), name="stream-reader")
         closing = asyncio.create_task(self._parts.pool.closing.wait(), name="stream-closing")
         reader.add_done_callback(lambda _: self._news.set())

@@ -169,7 +169,7 @@ class AgentService:
     async def rings(self, agent: str, session: int) -> AsyncIterator[int]:
         """Yields the store's revision whenever the agent should call.
 
-        Ends with the session, or when the broker stops.
+        Ends with the session, when another stream of it begins, or when the broker stops.
 
         Rings no oftener than the agent may report.
 
@@ -178,12 +178,15 @@ class AgentService:
         """
         self._present(agent, session)
         life = self._pool.life(agent)
+        bell = life.new_bell()
         while True:
-            await life.bell.wait()
+            await bell.wait()
             if self._hung_up:
                 return
             self._present(agent, session)  # before the ring is taken: it may be another session's
-            life.bell.clear()
+            if life.bell is not bell:
+                return
+            bell.clear()
             yield self._pool.state.revision
             await asyncio.sleep(max(life.gap_ms, self._pacer.gap_ms()) / 1000)
 

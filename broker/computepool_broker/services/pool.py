@@ -57,7 +57,7 @@ class AgentLife:
         suspects: Nodes where it refused a lease, until its next complete report; old_suspects:
             those that the report on its way in clears.
         gap_ms: Least time between two reports that it was told, in milliseconds.
-        bell: Set when the agent should call.
+        bell: Set when the agent should call; each doorbell stream has its own, the last is heard.
     """
 
     heard_ms: int
@@ -93,6 +93,14 @@ class AgentLife:
         self.fresh.clear()
         self.strays = frozenset()
         self.lose_base()
+
+    def new_bell(self) -> asyncio.Event:
+        """The bell of another stream; whoever listened to the last one is woken, to end."""
+        last, self.bell = self.bell, asyncio.Event()
+        if last.is_set():
+            self.bell.set()
+        last.set()
+        return self.bell
 
     def lose_base(self) -> None:
         """From now on no delta is one to what is known."""
