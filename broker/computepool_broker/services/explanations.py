@@ -62,8 +62,10 @@ class Explanations:
         pool = self._pool
         ages = pool.center_ages_ms()
         told = explain(pool.columns, spec, placeable, lambda center: ages.get(center, 0))
-        # Agents that are still to come back may bring what the pool seems to lack.
-        return told._replace(beyond_pool=False) if pool.warming_up else told
+        # So soon after the start agents are still to come, those never seen before too: they may
+        # bring what the pool seems to lack.
+        young = pool.clock.now_ms < pool.config.warm_up_s * 1000
+        return told._replace(beyond_pool=False) if young else told
 
     async def preview(
         self, spec: Spec, show: Callable[[list[Place]], T]

@@ -20,7 +20,7 @@ _LARGEST_BYTES: Final = 64 * 1024
 DEFAULT_ENDPOINT: Final = endpoints.DEFAULT
 parse_endpoint: Final = endpoints.address
 FORMS: Final = ("table", "wide", "json", "name")
-FILE_VARIABLE: Final = "COMPUTEPOOL_CONFIG"
+FILE_VARIABLE: Final = "COMPUTEPOOL_CLIENT_CONFIG"
 
 
 @dataclass(eq=False)

@@ -25,6 +25,7 @@ from support.builders import (
     commit,
     make_allocation,
     make_columns,
+    make_config,
     make_held,
     make_node,
     make_part,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from computepool_broker.model.request import Spec
     from computepool_broker.placement.columns import Columns
     from computepool_broker.services.explanations import Explanation
+
+
+GROWN_UP = make_config(warm_up_s=0.0)
+"""Of a broker that waits for nobody any more."""
 
 
 async def why(kit: BrokerKit, allocation_id: str) -> Explanation:
@@ -67,7 +72,7 @@ async def test_a_request_is_told_where_it_would_go_and_what_else_could_take_it()
 
 
 async def test_a_refused_request_is_told_what_would_fit() -> None:
-    async with running_broker(make_node(gpus=6)) as kit:
+    async with running_broker(make_node(gpus=6), config=GROWN_UP) as kit:
         told = await kit.explanations.of_request(make_spec(gpus=7))
         assert told.refusal is not None
         assert told.refusal.beyond_pool
@@ -162,8 +167,16 @@ async def test_it_is_told_on_the_wire_with_the_allocation_and_the_specs_that_fit
         assert not preview.HasField("refusal")
 
 
-async def test_what_is_beyond_the_pool_gets_no_hint_to_try_again() -> None:
+async def test_nothing_is_beyond_a_pool_whose_agents_may_still_come() -> None:
     async with running_broker(make_node(gpus=4)) as kit:
+        with pytest.raises(NoRoomError) as refused:
+            await kit.create(make_spec(gpus=5))
+        assert not refused.value.refusal.beyond_pool
+        assert refused.value.retry_after_ms is not None
+
+
+async def test_what_is_beyond_the_pool_gets_no_hint_to_try_again() -> None:
+    async with running_broker(make_node(gpus=4), config=GROWN_UP) as kit:
         with pytest.raises(NoRoomError) as refused:
             await kit.create(make_spec(gpus=5))
         assert refused.value.refusal.beyond_pool

@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_told(
     config_file.mkdir()
     assert main(["agents"]) == 2
     assert f"{config_file}: cannot be read" in capsys.readouterr().err
-    monkeypatch.setenv("COMPUTEPOOL_CONFIG", "/nowhere/config.toml")
+    monkeypatch.setenv("COMPUTEPOOL_CLIENT_CONFIG", "/nowhere/config.toml")
     assert main(["agents"]) == 2
     assert "/nowhere/config.toml: there is no such file" in capsys.readouterr().err
 

@@ -135,7 +135,7 @@ def test_a_bad_config_file_is_a_finding_and_not_the_end(
     script(services)
     file = tmp_path / "config.toml"
     file.write_text('endpont = "x:1"\n')
-    monkeypatch.setenv("COMPUTEPOOL_CONFIG", str(file))
+    monkeypatch.setenv("COMPUTEPOOL_CLIENT_CONFIG", str(file))
     status, found = run(capsys)
     assert (status, found["config-file"]["verdict"]) == (1, "FAIL")
     assert "line 1" in found["config-file"]["what"]
