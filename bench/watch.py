@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NODES, AGENTS = 10_000, 10
 VIEWS, ALLOCATIONS = 1_000, 20
-PLAN = Plan(in_flight=64, seconds=4.0, rounds=3, most_requests=16_000)
+PLAN = Plan(in_flight=64, seconds=4.0, rounds=3, most_requests=12_000)
 RATE_TARGET = 0.8
 VIEW_LATE_MS, ALLOCATION_LATE_MS = 2_500.0, 200.0
 LAST_MESSAGES_S = 2.5
