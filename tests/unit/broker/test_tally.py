@@ -25,7 +25,7 @@ from computepool_broker.services.tally import (
     Samples,
 )
 from support.broker_kit import activate, running_broker
-from support.builders import make_columns, make_held, make_node, make_spec
+from support.builders import make_columns, make_config, make_held, make_node, make_spec
 from support.memory_store import MemoryStore
 from support.watching import AllocationFollower
 
@@ -154,7 +154,8 @@ async def test_states_are_counted_as_they_change() -> None:
 
 
 async def test_refusals_count_by_what_stopped_the_nearest_center() -> None:
-    async with running_broker(make_node(gpus=2, cpu=4)) as kit:
+    grown_up = make_config(warm_up_s=0.0)
+    async with running_broker(make_node(gpus=2, cpu=4), config=grown_up) as kit:
         await kit.create(make_spec(gpus=2))
         for spec in (make_spec(gpus=1), make_spec(gpus=1), make_spec(gpus=3)):
             with pytest.raises(NoRoomError):
