@@ -71,6 +71,11 @@ class Held(NamedTuple):
     message: str = ""
     record: HeldRecord | None = None
 
+    @property
+    def bare(self) -> Held:
+        """The same without its record."""
+        return self if self.record is None else self._replace(record=None)
+
 
 class Action(IntEnum):
     """What an agent is to do about a lease; numbers as LeaseAction on the wire."""

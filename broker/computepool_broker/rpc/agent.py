@@ -60,6 +60,9 @@ class AgentServicer(agent_pb2_grpc.AgentServiceServicer):
 
     async def Sync(self, request: wire.SyncRequest, _: Context) -> wire.SyncResponse:
         """See the contract."""
+        idle = from_agents.read_idle(request)
+        if idle is not None and (answer := self._service.sync_idle(idle)) is not None:
+            return self._answer(answer)
         book = self._pool.state.agents.get(request.agent)
         record = None if book is None else book.record
         reading = from_agents.read_report(request, self._specs, self._nodes, record)

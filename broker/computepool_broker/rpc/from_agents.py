@@ -21,7 +21,7 @@ from computepool_broker.rpc.from_wire import (
     read_resources,
     read_tenant,
 )
-from computepool_broker.services.messages import Mark, Open, Report
+from computepool_broker.services.messages import Idle, Mark, Open, Report
 from computepool_broker.services.reports import MAX_NODES
 from computepool_broker.services.reports import MAX_PARTS as MAX_REPORT_PARTS
 
@@ -102,6 +102,32 @@ def _is_of(record: NodeRecord, agent: AgentRecord) -> bool:
         agent.name,
         agent.center,
         agent.region,
+    )
+
+
+def read_idle(message: wire.SyncRequest) -> Idle | None:
+    """A whole difference that names nothing, not validated further; None when it is none.
+
+    Names are looked up and numbers compared: what passes is known, what does not is read as any
+    other report and refused by its field.
+    """
+    if (
+        not message.delta
+        or message.parts > 1
+        or message.part
+        or message.applied_revision > MAX_REVISION
+        or message.nodes
+        or message.leases
+        or message.nodes_gone
+        or message.leases_gone
+    ):
+        return None
+    return Idle(
+        message.agent,
+        message.session,
+        message.sequence,
+        message.applied_revision,
+        message.base_sequence,
     )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
-    from computepool_broker.services.messages import Answer, Open, Report
+    from computepool_broker.services.messages import Answer, Idle, Open, Report
     from computepool_broker.services.pool import Pool
 
     Stage = Callable[[Transaction], Outcome]
@@ -197,6 +197,17 @@ class AgentService:
             life.bell.set()
 
     # -- reports ---------------------------------------------------------------------------
+
+    def sync_idle(self, idle: Idle) -> Answer | None:
+        """Answer a report that has nothing to say at once; None when it must go through `sync`."""
+        pool = self._pool
+        book, life = pool.state.agents.get(idle.agent), pool.lives.get(idle.agent)
+        if book is None or life is None or life.session != idle.session:
+            return None
+        answer = self._intake.take_idle(life, book, idle)
+        if answer is not None:
+            pool.tally.reported("delta", 0)
+        return answer
 
     async def sync(self, report: Report) -> Answer:
         """Take a report or a part of one; answer a complete one with what to do.

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from computepool_broker.errors import (
     InvalidArgumentError,
     NodeOwnedError,
     ReportOutOfOrderError,
 )
-from computepool_broker.ledger import adoption, reconcile
+from computepool_broker.ledger import reconcile
 from computepool_broker.ledger.transaction import PutAgent, Transaction
 from computepool_broker.model.records import AgentState
 from computepool_broker.services.committer import MAX_BATCH
@@ -32,27 +32,30 @@ from computepool_broker.services.messages import Answer
 from computepool_broker.services.pacing import next_sync_ms
 from computepool_broker.services.reports import Reports
 from computepool_broker.services.settle import Settler
+from computepool_broker.services.slices import (
+    GONE_NODE,
+    NEW_NODE,
+    SLICE,
+    equal_slices,
+    lease_weight,
+    slices,
+)
 from computepool_broker.services.variety import Kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from computepool_broker.ledger.reconcile import Command, Held
     from computepool_broker.ledger.state import AgentBook
     from computepool_broker.ledger.transaction import Outcome
     from computepool_broker.model.records import NodeRecord
-    from computepool_broker.services.messages import Mark, Report
+    from computepool_broker.services.messages import Idle, Mark, Report
     from computepool_broker.services.pacing import Pacer
     from computepool_broker.services.pool import AgentLife, Pool
 
     Stage = Callable[[Transaction], Outcome]
     Steps = Generator[None, None, Answer]
 
-T = TypeVar("T")
-SLICE = 2_500
-"""Weight of a slice, in about 3 us each: what nobody should wait longer for."""
-NEW_NODE, GONE_NODE, RECORDED_LEASE = 20, 10, 20
-"""Weights; a node or a lease that is as before weighs 1."""
 MOST_COMMANDS = 10_000
 """Commands worked out for one answer; the rest comes with the next."""
 
@@ -97,6 +100,28 @@ class Intake:
         """Drop what has come of an agent's unfinished report."""
         self._reports.forget(agent)
 
+    def take_idle(self, life: AgentLife, book: AgentBook, idle: Idle) -> Answer | None:
+        """Answer a report that has nothing to say, when nobody has anything to say to its agent.
+
+        Such a report needs no job of the writer while all that the tables show is durable. None
+        when it needs one, or is to be refused: `take` says how.
+        """
+        quiet = (
+            life.has_base(idle.base_sequence)
+            and idle.sequence >= life.sequence
+            and book.state is AgentState.ACTIVE
+            and not (book.changed or book.gone or life.todo or life.suspects or life.old_suspects)
+            and self._pool.committer.at_rest
+        )
+        if not quiet:
+            return None
+        self._reports.forget(idle.agent)
+        self._around.pacer.count(self._pool.clock.now_ms)
+        life.calls += 1
+        life.turn += 1
+        life.sequence = life.complete = idle.sequence
+        return self._answer(life, idle.applied_revision, [])
+
     async def take(self, life: AgentLife, report: Report) -> Answer:
         """Take a report or a part of one; answer a complete one with what to do.
 
@@ -112,8 +137,6 @@ class Intake:
                 f"report {report.sequence} came after report {life.sequence}; make a new one"
             )
         life.sequence = report.sequence
-        if self._changes_nothing(life, report):
-            return self._quiet(life, report)
         whole = self._reports.take(report)
         if whole is None:
             return Answer(self._around.mark(), [], 0, 0, part_accepted=True)
@@ -131,35 +154,11 @@ class Intake:
             raise AssertionError("a small report is taken in one step")
         return answer
 
-    def _changes_nothing(self, life: AgentLife, report: Report) -> bool:
-        """Whether a report has nothing to say, and nobody anything to say to its agent.
-
-        Nearly all reports are such. They need no job of the writer while all that the tables
-        show is durable.
-        """
-        book = self._pool.state.agents[report.agent]
-        return (
-            report.says_nothing_new
-            and report.parts == 1
-            and self._pool.committer.at_rest
-            and life.has_base(report.base_sequence)
-            and book.state is AgentState.ACTIVE
-            and not (book.changed or book.gone or life.todo)
-            and not (life.suspects or life.old_suspects)
-        )
-
-    def _quiet(self, life: AgentLife, report: Report) -> Answer:
-        self._reports.forget(report.agent)
-        self._around.pacer.count(self._pool.clock.now_ms)
-        life.turn += 1
-        life.complete = report.sequence
-        return self._answer(life, report, [])
-
     def _weight(self, report: Report) -> int:
         weight = len(report.nodes) + len(report.held)
         if weight > SLICE:
             return weight
-        weight = sum(map(_lease_weight, report.held)) + len(report.leases_gone)
+        weight = sum(map(lease_weight, report.held)) + len(report.leases_gone)
         weight += sum(map(self._node_weight, report.nodes)) + GONE_NODE * len(report.nodes_gone)
         book = self._pool.state.agents.get(report.agent)
         if report.delta or book is None:
@@ -193,7 +192,7 @@ class Intake:
 
     def _steps(self, work: _Work, book: AgentBook, stage: Stage) -> Steps:
         report, life = work.report, work.life
-        incomplete = not life.reconciled and _incomplete_first(report)
+        incomplete = not life.reconciled and report.incomplete
         if incomplete or (report.delta and not life.has_base(report.base_sequence)):
             # Nothing of it counts. It is contact all the same: the agent takes any answer for
             # contact and lets its terms run on (rule 13), so it is not silent (rule 10), and
@@ -220,7 +219,7 @@ class Intake:
             if name not in work.life.held:
                 raise InvalidArgumentError(f"leases_gone[{at}]", f"{name!r} was not held")
         kinds = Kinds(self._pool.columns)
-        for some in _slices(report.nodes, self._node_weight):
+        for some in slices(report.nodes, self._node_weight):
             for record in some:
                 owner = state.nodes.get(record.name)
                 if owner is not None and owner.record.agent != report.agent:
@@ -236,7 +235,7 @@ class Intake:
         report, state = work.report, self._pool.state
         if report.nodes_unchanged:
             return
-        for some in _slices(report.nodes, self._node_weight):
+        for some in slices(report.nodes, self._node_weight):
             changes = reconcile.node_changes(state, some)
             if changes:
                 stage(Transaction(state.epoch, nodes=changes))
@@ -245,7 +244,7 @@ class Intake:
         gone = report.nodes_gone
         if not report.delta:
             gone = sorted(book.nodes - {record.name for record in report.nodes})
-        for names in _slices(gone, lambda _: GONE_NODE):
+        for names in slices(gone, lambda _: GONE_NODE):
             changes = reconcile.vanished(state, names)
             if changes:
                 stage(Transaction(state.epoch, nodes=changes))
@@ -263,19 +262,19 @@ class Intake:
         before, held = life.held, life.held if report.delta else {}
         for lease_id in report.leases_gone:
             del held[lease_id]
-        for some in _slices(report.held, lambda _: 1):
+        for some in equal_slices(report.held):
             life.fresh.update(h.lease_id for h in some if h.lease_id not in before)
-            held.update((h.lease_id, h if h.record is None else _bare(h)) for h in some)
+            held.update((h.lease_id, h.bare) for h in some)
             if work.large:
                 yield
         life.held = held
         known = (*life.todo, *changed, *report.leases_gone) if report.delta else book.leases
         among = list(dict.fromkeys((*known, *(h.lease_id for h in report.held))))
-        for names in _slices(among, lambda _: 1):
+        for names in equal_slices(among):
             self._settler.tear_down(stage, book, held, report.applied_revision, names)
             if work.large:
                 yield
-        for some in _slices(report.held, _lease_weight):
+        for some in slices(report.held, lease_weight):
             for lease in some:
                 self._settler.settle(stage, book, lease, fresh=lease.lease_id in life.fresh)
             if work.large:
@@ -289,7 +288,7 @@ class Intake:
         self, book: AgentBook, held: dict[str, Held], among: Sequence[str]
     ) -> Generator[None, None, list[str]]:
         out: list[str] = []
-        for names in _slices(among, lambda _: 1):
+        for names in equal_slices(among):
             found = reconcile.commands(self._pool.state, book, held, names)
             out += [line.lease_id for line in found]
             yield
@@ -312,16 +311,25 @@ class Intake:
         life.strays = frozenset(
             name for name in life.todo if name in life.held and name not in book.leases
         )
-        answer = self._answer(life, report, todo)
+        answer = self._answer(
+            life, report.applied_revision, todo, report.oldest_ms, len(report.held)
+        )
         return answer._replace(next_sync_ms=answer.least_gap_ms) if rest else answer
 
-    def _answer(self, life: AgentLife, report: Report, todo: list[Command]) -> Answer:
+    def _answer(
+        self,
+        life: AgentLife,
+        applied_revision: int,
+        todo: list[Command],
+        oldest_ms: int = 0,
+        leases: int = 0,
+    ) -> Answer:
         """The answer to a complete report, and what is remembered of it."""
         pool, now = self._pool, self._pool.clock.now_ms
-        life.heard_ms, life.observed_ms = now, now - report.oldest_ms
-        life.applied_revision = report.applied_revision
+        life.heard_ms, life.observed_ms = now, now - oldest_ms
+        life.applied_revision = applied_revision
         life.answered_revision = pool.state.revision
-        gap_ms = self._gap_ms(life, len(report.held))
+        gap_ms = self._gap_ms(life, leases)
         agents, jitter = len(pool.state.agents), self._around.jitter()
         due_ms = next_sync_ms(pool.config.report_interval_s, agents, jitter)
         return Answer(self._around.mark(), todo, due_ms, gap_ms)
@@ -340,34 +348,3 @@ class Intake:
                     pool.state.epoch, agents=(PutAgent(name, book.record, AgentState.ACTIVE),)
                 )
             )
-
-
-def _incomplete_first(report: Report) -> bool:
-    # The first report of a session must say everything: it is what is reconciled.
-    return (
-        report.delta
-        or report.nodes_unchanged
-        or any(h.record is None and h.state in adoption.ADOPTABLE for h in report.held)
-    )
-
-
-def _bare(lease: Held) -> Held:
-    return lease._replace(record=None)
-
-
-def _lease_weight(lease: Held) -> int:
-    return 1 if lease.record is None else RECORDED_LEASE
-
-
-def _slices(items: Sequence[T], weigh: Callable[[T], int]) -> Iterator[list[T]]:
-    """The items in order, in slices of bounded weight."""
-    slice_: list[T] = []
-    left = SLICE
-    for item in items:
-        left -= weigh(item)
-        if left < 0 and slice_:
-            yield slice_
-            slice_, left = [], SLICE - weigh(item)
-        slice_.append(item)
-    if slice_:
-        yield slice_

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from computepool_broker.ledger.adoption import ADOPTABLE
+
 if TYPE_CHECKING:
     from computepool_broker.ledger.reconcile import Command, Held
     from computepool_broker.model.records import AgentRecord, NodeRecord
@@ -55,6 +57,25 @@ class Report(NamedTuple):
     def says_nothing_new(self) -> bool:
         """Whether all is as in the report that it is based on."""
         return self.delta and not (self.held or self.nodes or self.nodes_gone or self.leases_gone)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether it lacks something that the first of a session must say to be reconciled."""
+        return (
+            self.delta
+            or self.nodes_unchanged
+            or any(h.record is None and h.state in ADOPTABLE for h in self.held)
+        )
+
+
+class Idle(NamedTuple):
+    """A whole difference that names nothing: most reports are such."""
+
+    agent: str
+    session: int
+    sequence: int
+    applied_revision: int
+    base_sequence: int
 
 
 class Answer(NamedTuple):

@@ -17,6 +17,7 @@ from computepool_broker.errors import (
 from computepool_broker.model.records import AgentState
 from computepool_broker.rpc.from_agents import NodeReader
 from computepool_broker.services import intake as intake_module
+from computepool_broker.services import slices as slices_module
 from computepool_broker.services.reports import MAX_NODES
 from support.agent_wire import read_whole
 from support.broker_kit import BrokerKit, running_broker
@@ -33,7 +34,8 @@ MANY = [make_node(f"n{number:02}") for number in range(10)]
 @pytest.fixture
 async def kit(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BrokerKit]:
     """A broker with slices of two new nodes; a1 has only said hello."""
-    monkeypatch.setattr(intake_module, "SLICE", 2 * intake_module.NEW_NODE)
+    for module in (intake_module, slices_module):
+        monkeypatch.setattr(module, "SLICE", 2 * slices_module.NEW_NODE)
     async with running_broker(make_node("m1", agent="a2")) as kit:
         await kit.open(make_agent("a1"))
         yield kit
