@@ -16,10 +16,11 @@ from computepool_broker.ledger.transaction import (
     RejectReason,
     Transaction,
 )
-from computepool_broker.model.amounts import Resources, add, excess, shortfall, subtract
+from computepool_broker.model.amounts import add, excess, shortfall, subtract
 
 if TYPE_CHECKING:
     from computepool_broker.ledger.state import LedgerState
+    from computepool_broker.model.book import NodeBook
     from computepool_broker.model.records import NodeRecord
 
 
@@ -86,19 +87,21 @@ def is_durable(state: LedgerState, tx: Transaction) -> bool:
             return True
     return any(
         (change.set_bits | change.clear_bits) & Blocker.CORDONED for change in tx.blockers
-    ) or any(_durable_part(state, put.name) != _without_foreign(put.record) for put in tx.nodes)
+    ) or any(_differs(state.nodes.get(put.name), put.record) for put in tx.nodes)
 
 
-def _durable_part(state: LedgerState, node: str) -> object:
-    book = state.nodes.get(node)
-    return None if book is None else _without_foreign(book.record)
+def _differs(book: NodeBook | None, new: NodeRecord | None) -> bool:
+    """Whether a node is another one, apart from what others use of it and how its devices do."""
+    if book is None or new is None:
+        return book is not new
+    old = book.record
+    if old.devices is not new.devices and _kinds(old) != _kinds(new):
+        return True
+    return old._replace(foreign=new.foreign, devices=new.devices) != new
 
 
-def _without_foreign(record: NodeRecord | None) -> object:
-    if record is None:
-        return None
-    devices = tuple((d.id, d.model, d.memory_mib) for d in record.devices)
-    return record._replace(foreign=Resources(), devices=()), devices
+def _kinds(record: NodeRecord) -> list[tuple[str, str, int]]:
+    return [(d.id, d.model, d.memory_mib) for d in record.devices]
 
 
 class Ledger:

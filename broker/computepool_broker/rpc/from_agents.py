@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from computepool.v1 import types_pb2 as types
 from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.ledger.reconcile import Held, HeldRecord, HeldState
-from computepool_broker.model.amounts import MAX_AMOUNT, WHOLE_DEVICE
+from computepool_broker.model.amounts import MAX_AMOUNT, WHOLE_DEVICE, Resources
 from computepool_broker.model.records import AgentRecord, Device, NodeRecord
 from computepool_broker.rpc import limits
 from computepool_broker.rpc.from_wire import (
@@ -35,6 +35,7 @@ NODES_A_STEP = 100
 LEASES_A_STEP = 250
 """Read before others get a turn: about 5 ms, for nodes and records that nobody has seen yet."""
 SPARE_NODES = 1_024
+NOTHING_KNOWN: tuple[bytes, NodeRecord | None] = (b"", None)
 ROLES = ("core", "support", "receiver")
 MAX_REVISION = 2**62
 HELD_STATES = {int(s): s for s in HeldState}
@@ -82,19 +83,28 @@ class NodeReader:
 
     def read(self, at: int, message: wire.NodeReport, agent: AgentRecord) -> NodeRecord:
         """The validated node, number `at` of its message: the same object when it is the same."""
+        foreign = read_resources(f"nodes[{at}].foreign", message.foreign)
+        message.ClearField("foreign")
         message.ClearField("age_ms")
         text = message.SerializeToString(deterministic=True)
         digest = blake2b(text, digest_size=16).digest()
-        known = self._known.get(message.node)
-        if known is not None and known[0] == digest and _is_of(known[1], agent):
-            return known[1]
-        record = _read_node(f"nodes[{at}]", message, agent)
+        seen, record = self._known.get(message.node, NOTHING_KNOWN)
+        if seen == digest and record is not None and _is_of(record, agent):
+            # What changes often is the use by others: the rest is not looked at again.
+            if record.foreign == foreign:
+                return record
+            record = record._replace(foreign=foreign)
+        else:
+            record = _read_node(f"nodes[{at}]", message, agent, foreign)
+        self._remember(digest, record)
+        return record
+
+    def _remember(self, digest: bytes, record: NodeRecord) -> None:
         if len(self._known) > 2 * len(self._nodes) + SPARE_NODES:
             kept = self._known.keys() & self._nodes.keys()
             self._known = {name: self._known[name] for name in kept}
         if len(self._known) <= 2 * len(self._nodes) + SPARE_NODES:
             self._known[record.name] = (digest, record)
-        return record
 
 
 def _is_of(record: NodeRecord, agent: AgentRecord) -> bool:
@@ -212,7 +222,9 @@ def _read_leases(message: wire.SyncRequest, specs: SpecReader) -> Generator[None
     return out
 
 
-def _read_node(field: str, message: wire.NodeReport, agent: AgentRecord) -> NodeRecord:
+def _read_node(
+    field: str, message: wire.NodeReport, agent: AgentRecord, foreign: Resources
+) -> NodeRecord:
     name = read_id(f"{field}.node", message.node)
     limits.ranged(f"{field}.devices", len(message.devices), 0, MAX_DEVICES)
     devices = tuple([_read_device(f"{field}.devices", d) for d in message.devices])
@@ -225,7 +237,7 @@ def _read_node(field: str, message: wire.NodeReport, agent: AgentRecord) -> Node
         agent.name,
         read_resources(f"{field}.total", message.total),
         read_resources(f"{field}.reserved", message.reserved),
-        read_resources(f"{field}.foreign", message.foreign),
+        foreign,
         devices,
         limits.labels(f"{field}.labels", message.labels) if message.labels else (),
         message.unschedulable,
