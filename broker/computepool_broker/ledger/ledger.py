@@ -93,7 +93,7 @@ def is_durable(state: LedgerState, tx: Transaction) -> bool:
 def _differs(book: NodeBook | None, new: NodeRecord | None) -> bool:
     """Whether a node is another one, apart from what others use of it and how its devices do."""
     if book is None or new is None:
-        return book is not new
+        return (book is None) != (new is None)
     old = book.record
     if old.devices is not new.devices and _kinds(old) != _kinds(new):
         return True
