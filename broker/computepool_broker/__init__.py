@@ -1,3 +1,5 @@
 """The broker: one resource view, one ledger, leases on real devices."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("computepool")
