@@ -290,7 +290,8 @@ class Agent:
 
         plan = await self._works.carry_out(make_plan, sent)
         if plan is not None:
-            talk.applied(plan, response.mark.revision)
+            # One that asks for a whole report holds its commands back: they come at this revision.
+            talk.applied(plan, 0 if response.want_full else response.mark.revision)
             self._log_plan(plan)
             if response.commands:
                 # Also when there was nothing to do: the broker wants to see that.

@@ -11,7 +11,7 @@ from computepool.v1 import agent_pb2 as wire
 from computepool_agents.model import REFUSED, STARTED
 from computepool_agents.report import Difference, Heading, Reporter
 from computepool_agents.talk import Talk
-from fakes.agent_builders import make_answer, make_held, make_node, make_record
+from fakes.agent_builders import admit, make_answer, make_held, make_node, make_record
 from fakes.agent_runner import SmallEngine, running_agent
 from fakes.scripted_services import Failure
 
@@ -204,6 +204,22 @@ async def test_a_lost_answer_leaves_the_base(broker: ScriptedBroker, tmp_path: P
         broker.ring()
         await broker.until(lambda: len(broker.reports) > 1)
         assert (broker.reports[1].head.delta, broker.reports[1].head.base_sequence) == (True, 1)
+
+
+async def test_commands_held_back_by_want_full_are_taken_at_the_same_revision(
+    broker: ScriptedBroker, tmp_path: Path
+) -> None:
+    """In a pool at rest the answer to the whole report has the revision of the one that asked."""
+    async with running_agent(broker.target, tmp_path, engine=many_nodes()) as running:
+        await running.ready.wait()
+        broker.mark.revision = 5
+        asks = make_answer(revision=5, next_sync_ms=0)
+        asks.want_full = True
+        record = broker.want["a1.0.0"] = make_record()
+        broker.sync_script.extend([asks, make_answer(admit(record), revision=5)])
+        broker.ring()
+        await broker.until_states({"a1.0.0": "STARTED"})
+    assert len(broker.reports) == 5, "asked, whole, admitted, started, and no time lost"
 
 
 async def test_an_older_broker_gets_no_differences(broker: ScriptedBroker, tmp_path: Path) -> None:
