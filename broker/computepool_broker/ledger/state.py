@@ -59,8 +59,8 @@ class AgentBook:
 
     Attributes:
         gone: Those of its nodes that are no longer in its reports.
-        changed: Leases on its nodes that commits have touched, those that have left included,
-            since whoever compares ledger and agent has taken them (services/intake.py).
+        changed: Leases on its nodes that commits have touched, those that have left included, in
+            order, since whoever compares ledger and agent has taken them (services/intake.py).
     """
 
     record: AgentRecord
@@ -68,7 +68,7 @@ class AgentBook:
     nodes: set[str] = field(default_factory=set)
     leases: dict[str, LeaseRef] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
-    changed: set[str] = field(default_factory=set)
+    changed: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -259,7 +259,7 @@ class LedgerState:
                 self._set_bits(book, Blocker.CONFLICT, 0)
             agent = self.agents[book.record.agent]
             ref = agent.leases[lease_id] = LeaseRef(record.id, position)
-            agent.changed.add(lease_id)
+            agent.changed[lease_id] = None
             if part.revision == record.revision:
                 self.touched.agents[book.record.agent] = part.revision
             if part.state in MOVING_STATES:
@@ -281,7 +281,7 @@ class LedgerState:
                     self._set_bits(book, 0, Blocker.CONFLICT)
             agent = self.agents[book.record.agent]
             del agent.leases[lease_id]
-            agent.changed.add(lease_id)
+            agent.changed[lease_id] = None
             if self.moving.pop(lease_id, None) is not None and self.moved is not None:
                 self.moved.add(lease_id)
 

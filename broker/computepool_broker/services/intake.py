@@ -258,7 +258,7 @@ class Intake:
         report, life = work.report, work.life
         life.old_suspects |= life.suspects
         life.suspects = set()
-        changed, book.changed = book.changed, set()
+        changed, book.changed = book.changed, {}
         before, held = life.held, life.held if report.delta else {}
         for lease_id in report.leases_gone:
             del held[lease_id]
