@@ -123,15 +123,16 @@ def settle(
     """
     failures, sent_s = answer
     done = [id_ for id_ in ids if id_ not in failures]
-    plan.renewed(done, sent_s)
+    if done:  # else the pauses would never grow
+        plan.renewed(done, sent_s)
     for id_ in done:
         if id_ in kept:
             kept[id_].renewed(sent_s)
-    ended = []
-    for id_, error in failures.items():
-        if error.reason not in ENDED:
-            plan.failed(now_s, error.retry_after_s)
-        elif id_ in kept:
-            plan.drop(id_)
-            ended.append((kept.pop(id_), error))
-    return ended
+    ended = [(id_, error) for id_, error in failures.items() if error.reason in ENDED]
+    undone = [error for error in failures.values() if error.reason not in ENDED]
+    if undone:
+        hints_s = [error.retry_after_s for error in undone if error.retry_after_s is not None]
+        plan.failed(now_s, max(hints_s, default=None))
+    for id_, _ in ended:
+        plan.drop(id_)
+    return [(kept.pop(id_), error) for id_, error in ended if id_ in kept]

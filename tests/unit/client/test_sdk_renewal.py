@@ -7,7 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computepool_client.renewal import MOST_AT_ONCE, Renewals
+from computepool_client import errors
+from computepool_client.renewal import MOST_AT_ONCE, Renewals, settle
 
 
 def plan(*ttls_s: float, jitter: float = 0.5) -> Renewals:
@@ -88,6 +89,30 @@ def test_a_hint_is_followed_but_never_until_it_is_too_late() -> None:
     wake_s = kept.wake_s()
     assert wake_s is not None
     assert wake_s <= 18
+
+
+def test_a_lease_that_the_broker_does_not_know_is_asked_for_ever_more_rarely() -> None:
+    """So it is while a store that was lost fills up again: the worst time for a storm."""
+    kept = plan(3600, 3600)
+    asked, now_s = 0, 1200.0
+    kept.drop("a-1")
+    while now_s < 1320:
+        ids = kept.due(now_s)
+        asked += bool(ids)
+        unknown = dict.fromkeys(ids, errors.NotFoundError("no such allocation", "NOT_FOUND"))
+        assert settle(kept, {}, ids, (unknown, now_s), now_s) == []
+        wake_s = kept.wake_s()
+        assert wake_s is not None
+        now_s = max(now_s, wake_s)
+    assert asked < 40
+
+
+def test_leases_that_were_not_renewed_together_are_one_failure() -> None:
+    kept = plan(*[30.0] * 100)
+    ids = kept.due(10)
+    unknown = dict.fromkeys(ids, errors.NotFoundError("no such allocation", "NOT_FOUND"))
+    settle(kept, {}, ids, (unknown, 10), 10)
+    assert kept.wake_s() == 10.2
 
 
 def test_a_call_ends_before_the_first_lease_does() -> None:
