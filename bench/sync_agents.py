@@ -45,8 +45,8 @@ class ServerAgent:
         self._applied = 0
         self._whole = True
 
-    async def open(self) -> None:
-        """Begin the session and report whole."""
+    async def open(self) -> float:
+        """Begin the session and report whole; gives the time to the next report, in seconds."""
         request = agent_pb2.OpenSessionRequest(
             agent=self.name,
             journal_id=f"journal-{self.name}",
@@ -60,7 +60,7 @@ class ServerAgent:
             backend="bench",
         )
         await self._stub.OpenSession(request, timeout=CALL_LIMIT_S)
-        await self.sync()
+        return await self.sync()
 
     async def sync(self) -> float:
         """Report once; gives the time to the next report, in seconds."""
@@ -115,15 +115,13 @@ class Fleet:
 
         async def begin(agent: ServerAgent) -> None:
             async with turn:
-                await agent.open()
+                due_s = await agent.open()
+            tasks.create_task(agent.listen())
+            tasks.create_task(self._run(agent, due_s))
 
         await asyncio.gather(*(begin(agent) for agent in self.agents))
-        for agent in self.agents:
-            tasks.create_task(agent.listen())
-            tasks.create_task(self._run(agent))
 
-    async def _run(self, agent: ServerAgent) -> None:
-        due_s = await agent.sync()
+    async def _run(self, agent: ServerAgent, due_s: float) -> None:
         await asyncio.sleep(self._rng.random() * due_s)
         while True:
             began = time.perf_counter()
