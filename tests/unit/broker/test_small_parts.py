@@ -12,7 +12,7 @@ from computepool_broker.errors import InvalidArgumentError, ReportOutOfOrderErro
 from computepool_broker.services import reports as reports_module
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.messages import Report
-from computepool_broker.services.pacing import Pacer, next_sync_ms
+from computepool_broker.services.pacing import BUSY_REPORTS_PER_S, Pacer, next_sync_ms
 from computepool_broker.services.reports import Reports
 from support.builders import make_held, make_node
 
@@ -60,6 +60,26 @@ def test_agents_with_many_leases_leave_longer_gaps() -> None:
     assert gap_ms(100_000, 10) > gap_ms(1_000, 10) > gap_ms(0, 10) > 0
     assert gap_ms(1_000, 100) > gap_ms(1_000, 10)
     assert gap_ms(10**9, 10**6) <= 60_000
+
+
+def reports_come(pacer: Pacer, per_s: int, since_ms: int, seconds: int) -> int:
+    for at in range(per_s * seconds):
+        pacer.count(since_ms + at * 1000 // per_s)
+    return since_ms + seconds * 1000
+
+
+def test_the_gap_widens_with_the_rate_of_reports_and_narrows_again() -> None:
+    pacer = Pacer()
+    quiet = pacer.gap_ms()
+    now = reports_come(pacer, 100, 0, 3)
+    assert pacer.gap_ms() == quiet
+    now = reports_come(pacer, 4 * BUSY_REPORTS_PER_S, now, 1)
+    widened = pacer.gap_ms()
+    assert widened >= 4 * quiet
+    now = reports_come(pacer, 4 * BUSY_REPORTS_PER_S, now, 5)
+    assert widened < pacer.gap_ms() <= 2_000
+    reports_come(pacer, 50, now, 10)
+    assert pacer.gap_ms() == quiet
 
 
 def test_names_are_unique_and_in_order_also_when_the_wall_clock_goes_back() -> None:
