@@ -20,6 +20,7 @@ from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError, PoolError, StoppingError
 from computepool_broker.rpc import from_wire
 from computepool_broker.rpc.creates import read_create, read_release, read_renew
+from computepool_broker.rpc.sizes import MAX_REQUEST_BYTES, check_size
 from computepool_broker.services.grants import Granted
 from computepool_broker.services.watches import Watches
 
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
 MAX_STREAMS = 2_000
 """Open at once, over all clients."""
 MAX_UNANSWERED = 1_000
-JOB_CALLS = 64
-"""Calls that one job takes; the others wait for the next one."""
+JOB_WEIGHT = 64
+"""Of the calls that one job takes, in grants of one part; the others wait for the next one. One
+that weighs more goes alone."""
 WEIGHT = 32
-"""What a job weighs, which is not known before it runs: about half of the most."""
+"""What a job weighs, unless its first call weighs more: the others are not known before it runs.
+About half of the most."""
 MESSAGE_AMOUNTS = 3_000
 """Amounts (of a resource, of a device) in one message of answers, of 140 bytes at most each. The
 last allocation may add 20,000 devices."""
@@ -57,6 +60,7 @@ class _Call(NamedTuple):
         kind: Field of StreamAllocationsRequest that it came in.
         do: What the writer runs.
         wait_s: How long to wait for ACTIVE, in seconds; 0 does not wait.
+        weight: What it costs the writer, in grants of one part.
         waiting: Who waits for its allocation.
     """
 
@@ -64,6 +68,7 @@ class _Call(NamedTuple):
     kind: str
     do: Callable[[Stage], Any]
     wait_s: float
+    weight: int
     waiting: dict[str, Waiter]
 
 
@@ -100,7 +105,7 @@ class CallStream:
         self._waiting: dict[asyncio.Task[None], dict[str, Waiter]] = {}
         self._news = asyncio.Event()
         self._room = asyncio.Event()
-        self._all_read = False
+        self._over = False
 
     async def run(self) -> None:
         """Serve until the client is done and everything is answered.
@@ -131,6 +136,7 @@ class CallStream:
                 raise StoppingError("the broker is stopping", retry_after_ms=1000)
             reader.result()
         finally:
+            self._over = True
             for task in (reader, closing, *self._waiting):
                 task.cancel()
             if self._job is not None:
@@ -152,6 +158,7 @@ class CallStream:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
+        check_size("request", data, MAX_REQUEST_BYTES)
         try:
             message = wire.StreamAllocationsRequest.FromString(data)
         except DecodeError as error:
@@ -163,18 +170,19 @@ class CallStream:
         except PoolError as error:
             if isinstance(error, InvalidArgumentError) and kind != "call":
                 error = error.within(kind)
-            self._answer(_Call(message.ticket, kind, _nothing, 0.0, {}), error)
+            self._answer(_Call(message.ticket, kind, _nothing, 0.0, 1, {}), error)
             return
         self._pending.append(call)
         self._push()
 
     def _call(self, message: wire.StreamAllocationsRequest, kind: str) -> _Call:
-        wait_s = 0.0
+        wait_s, weight = 0.0, 1
         do: Callable[[Stage], Any]
         grants = self._parts.grants
         if kind == "create":
             request = message.create
             create = read_create(request, self._parts.specs)
+            weight = create.weight
             wait_s = from_wire.read_wait_s(request.wait_for, request.wait_ms)
             do = lambda stage: grants.create(stage, create)  # noqa: E731 - three of a kind
         elif kind == "renew":
@@ -185,7 +193,7 @@ class CallStream:
             do = lambda stage: grants.release(stage, *release)  # noqa: E731 - see above
         else:
             raise InvalidArgumentError("call", "must be given")
-        return _Call(message.ticket, kind, do, wait_s, {})
+        return _Call(message.ticket, kind, do, wait_s, weight, {})
 
     # -- the writer's job ------------------------------------------------------------------
 
@@ -195,7 +203,9 @@ class CallStream:
             return
         taken: list[_Call] = []
         try:
-            job = self._parts.pool.committer.submit(lambda stage: self._run(stage, taken), WEIGHT)
+            job = self._parts.pool.committer.submit(
+                lambda stage: self._run(stage, taken), max(WEIGHT, self._pending[0].weight)
+            )
         except PoolError as error:
             refused, self._pending = self._pending, []
             for call in refused:
@@ -206,8 +216,13 @@ class CallStream:
 
     def _run(self, stage: Stage, taken: list[_Call]) -> list[Any]:
         self._job = None  # from now on others may go into the next job
-        taken += self._pending[:JOB_CALLS]
-        del self._pending[:JOB_CALLS]
+        pending, weight = self._pending, 0
+        while len(taken) < len(pending):
+            weight += pending[len(taken)].weight
+            if weight > JOB_WEIGHT and taken:
+                break
+            taken.append(pending[len(taken)])
+        del pending[: len(taken)]
         results: list[Any] = []
         for call in taken:
             try:
@@ -222,7 +237,9 @@ class CallStream:
 
     def _ran(self, done: asyncio.Future[list[Any]], taken: list[_Call]) -> None:
         """What the job did is durable, or nobody knows."""
-        if done.cancelled():
+        if done.cancelled() or self._over:
+            if not done.cancelled():
+                done.exception()  # seen: nobody is there to be told
             for call in taken:
                 self._parts.waits.forget(call.waiting)
             return

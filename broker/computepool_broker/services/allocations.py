@@ -31,7 +31,9 @@ class AllocationService:
             PoolError: As Grants.create.
         """
         if wait_s <= 0:
-            return await self._pool.committer.submit(lambda stage: self._grants.create(stage, call))
+            return await self._pool.committer.submit(
+                lambda stage: self._grants.create(stage, call), call.weight
+            )
         waiting: dict[str, Waiter] = {}
 
         def job(stage: Stage) -> Granted:
@@ -40,7 +42,7 @@ class AllocationService:
             return made
 
         try:
-            made = await self._pool.committer.submit(job)
+            made = await self._pool.committer.submit(job, call.weight)
             newest = await self._waits.newest(waiting, wait_s)
             return made._replace(allocation=newest.get(made.allocation.id, made.allocation))
         finally:

@@ -147,17 +147,17 @@ def _tried(one: Callable[[Stage, T], R], stage: Stage, what: T) -> R | PoolError
 
 
 def _parts(calls: Sequence[Create]) -> int:
-    return sum(call.spec.parts for call in calls)
+    return sum(call.weight for call in calls)
 
 
 def _by_parts(calls: Sequence[Create]) -> list[Sequence[Create]]:
     slices: list[Sequence[Create]] = []
     start = parts = 0
     for at, call in enumerate(calls):
-        if parts and parts + call.spec.parts > SLICE_PARTS:
+        if parts and parts + call.weight > SLICE_PARTS:
             slices.append(calls[start:at])
             start, parts = at, 0
-        parts += call.spec.parts
+        parts += call.weight
     slices.append(calls[start:])
     return slices
 

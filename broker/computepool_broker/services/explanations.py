@@ -76,7 +76,7 @@ class Explanations:
             places, refusal = self._would(spec)
             return show(places), refusal, self._pool.columns.version
 
-        return await self._pool.committer.submit(job)
+        return await self._pool.committer.submit(job, self._pool.look_weight)
 
     async def of_request(self, spec: Spec) -> Explanation:
         """Where a request would go now and why, or why nowhere and what would help."""
@@ -91,7 +91,7 @@ class Explanations:
             omitted = len(places) - len(parts)
             return Explanation(summary, columns.version, parts, omitted, filters, refusal)
 
-        return await self._pool.committer.submit(job)
+        return await self._pool.committer.submit(job, self._pool.look_weight)
 
     async def of_allocation(
         self, allocation_id: str, show: Callable[[Allocation], T]
@@ -110,7 +110,7 @@ class Explanations:
                 )
             return self._of(allocation), show(allocation)
 
-        return await self._pool.committer.submit(job)
+        return await self._pool.committer.submit(job, self._pool.look_weight)
 
     def _would(self, spec: Spec) -> tuple[list[Place], Refusal | None]:
         planner = self._pool.planner

@@ -43,6 +43,8 @@ RETRY_SOON_MS = 2_000
 """Retry hint when room may come back with the next release."""
 RETRY_LATE_MS = 60_000
 """Retry hint when only the pool's make-up can change the answer."""
+POWER_WEIGHT = 32
+"""What a grant by power weighs, whose parts nobody knows beforehand."""
 
 
 class Create(NamedTuple):
@@ -53,6 +55,11 @@ class Create(NamedTuple):
     spec: Spec
     description: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """What it costs the writer, in grants of one part."""
+        return POWER_WEIGHT if self.spec.power is not None else self.spec.parts
 
 
 class Granted(NamedTuple):

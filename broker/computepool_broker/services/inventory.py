@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Stage = Callable[[Transaction], Outcome]
 
 T = TypeVar("T")
+MOVING_A_GRANT = 8
+"""Adding up so many leases that move costs as much as a grant of one part."""
 log = structlog.get_logger()
 
 
@@ -51,7 +53,10 @@ class InventoryService:
     async def view(self, show: Callable[[dict[str, CenterSums]], T]) -> T:
         """Sums over the whole pool, by center, as `show` shows them."""
         pool = self._pool
-        return await pool.committer.submit(lambda _: show(sums_by_center(pool.columns, pool.state)))
+        weight = pool.look_weight + len(pool.state.moving) // MOVING_A_GRANT
+        return await pool.committer.submit(
+            lambda _: show(sums_by_center(pool.columns, pool.state)), weight
+        )
 
     async def forget(self, agent: str) -> Forgotten:
         """Strike off an agent that will never return.

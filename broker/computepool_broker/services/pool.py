@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from computepool_broker.services.committer import Committer
 
 NEVER = -1
+ROWS_A_GRANT = 100
+"""Looking at so many nodes, once for each filter, costs as much as a grant of one part."""
 FEW_AGENTS = 100
 """Looking at so many takes 0.1 ms."""
 
@@ -165,6 +167,11 @@ class Pool:
         if self.clock.now_ms >= self.config.warm_up_s * 1000:
             self.expected_agents.clear()
         return bool(self.expected_agents)
+
+    @property
+    def look_weight(self) -> int:
+        """What a look at all nodes costs the writer, in grants of one part."""
+        return 1 + self.columns.size // ROWS_A_GRANT
 
     def center_ages_ms(self) -> dict[str, int]:
         """Age of the oldest node report by center; -1 when one has not reported yet.
