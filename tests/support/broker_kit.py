@@ -65,13 +65,13 @@ class BrokerKit:
         self.pool = Pool(config or make_config(), 0, lambda: 1_000_000)
         self.pool.committer = Committer(store, self.pool.on_durable, self.failures.append, gather_s)
         self.agents = AgentService(self.pool, lambda: 0.5)
-        self.explanations, waits = Explanations(self.pool), Waits(self.pool)
+        self.explanations, self.waits = Explanations(self.pool), Waits(self.pool)
         numbers = ids or AllocationIds(Random(1).getrandbits)
         self.grants = Grants(self.pool, numbers, self.explanations)
-        self.allocations = AllocationService(self.pool, self.grants, waits)
-        self.bulk = BulkService(self.pool, self.grants, waits)
+        self.allocations = AllocationService(self.pool, self.grants, self.waits)
+        self.bulk = BulkService(self.pool, self.grants, self.waits)
         self.inventory = InventoryService(self.pool)
-        answers = Answers(self.pool, SpecWriter(), lambda: True)
+        self.answers = answers = Answers(self.pool, SpecWriter(), lambda: True)
         self.lists = Lists(self.pool, ListService(self.pool), self.inventory, answers)
         self.watches = WatchCalls(
             self.pool,

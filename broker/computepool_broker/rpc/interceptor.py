@@ -18,6 +18,7 @@ from structlog.contextvars import bind_contextvars
 
 from computepool_broker.errors import InvalidArgumentError, OverloadedError, PoolError
 from computepool_broker.rpc.errors import CODES, abort, call_id
+from computepool_broker.rpc.sizes import check_size, most_bytes
 from computepool_broker.services.tally import Calls, Tally
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
+    Reader = Callable[[bytes], Any]
 
 NOT_OURS: Final = "/grpc.reflection."
 """As gRPC made it: it writes to its streams in its own way."""
@@ -71,8 +73,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         calls = self._tally.calls[method] = Calls(streams=streams)
         around = _Around(method, calls, self._tally, log_calls=self._log_calls)
         if not streams:
-            return _unary(handler, around, self._under_way)
-        return _stream(handler, around) if handler.unary_stream else _two_way(handler, around)
+            return _unary(_reader(method, handler), handler, around, self._under_way)
+        if handler.unary_stream:
+            return _stream(_reader(method, handler), handler, around)
+        return _two_way(handler, around)
 
 
 class _UnderWay:
@@ -125,11 +129,13 @@ class _Around:
         return str(code_pb2.Code.Name(CODES.get(reason, code_pb2.INTERNAL)))
 
 
-def _reader(handler: Handler) -> Callable[[bytes], Any]:
+def _reader(method: str, handler: Handler) -> Callable[[bytes], Any]:
     """Reads requests inside the handler: gRPC itself would call bad bytes UNKNOWN, untyped."""
     parse = handler.request_deserializer
+    most = most_bytes(method)
 
     def read(data: bytes) -> object:
+        check_size("request", data, most)
         try:
             return data if parse is None else parse(data)
         except DecodeError as error:
@@ -138,8 +144,7 @@ def _reader(handler: Handler) -> Callable[[bytes], Any]:
     return read
 
 
-def _unary(handler: Handler, around: _Around, under_way: _UnderWay) -> Handler:
-    read = _reader(handler)
+def _unary(read: Reader, handler: Handler, around: _Around, under_way: _UnderWay) -> Handler:
     inner: Any = handler.unary_unary
 
     async def unary(request: bytes, context: Context) -> object:
@@ -164,8 +169,7 @@ def _unary(handler: Handler, around: _Around, under_way: _UnderWay) -> Handler:
     return grpc.unary_unary_rpc_method_handler(unary, None, handler.response_serializer)
 
 
-def _stream(handler: Handler, around: _Around) -> Handler:
-    read = _reader(handler)
+def _stream(read: Reader, handler: Handler, around: _Around) -> Handler:
     source: Any = handler.unary_stream
 
     async def stream(request: bytes, context: Context) -> Any:

@@ -20,6 +20,7 @@ from computepool.v1 import (
 )
 from computepool_broker.rpc import health
 from computepool_broker.rpc.interceptor import CallInterceptor
+from computepool_broker.rpc.sizes import MAX_MESSAGE_BYTES
 from computepool_broker.services.tally import Tally
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from computepool_broker.rpc.allocation import AllocationServicer
     from computepool_broker.rpc.inventory import InventoryServicer
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_STREAMS_PER_CONNECTION = 1_024
 KEEPALIVE_MS = 30_000
 LEAST_PING_MS = 20_000
