@@ -47,15 +47,17 @@ class AsyncKeeper:
     async def renew(self, tenure: Tenure, ttl_s: int) -> Allocation:
         """Makes its time start anew; see `AsyncLease.renew`."""
         tenure.check()
+        began_s = self.engine.clock()
         try:
             allocation, sent_s = await self.engine.run_timed(calls.renew(tenure.id, ttl_s))
-        except errors.PoolError as error:
-            if error.reason in calls.ENDED:
+        except BaseException as error:  # an interrupt too
+            if isinstance(error, errors.PoolError) and error.reason in calls.ENDED:
                 raise tenure.refused(error) from error
+            tenure.doubted(error, began_s, ttl_s)
+            self._plan_anew(tenure)
             raise
         tenure.renewed(sent_s, float(allocation.spec.ttl_s))
-        if tenure.id in self._kept:
-            self._plan_for(tenure)
+        self._plan_anew(tenure)
         return allocation
 
     async def release(self, tenure: Tenure, message: str) -> Allocation:
@@ -103,6 +105,10 @@ class AsyncKeeper:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             await self.engine.close()
+
+    def _plan_anew(self, tenure: Tenure) -> None:
+        if tenure.id in self._kept:
+            self._plan_for(tenure)
 
     def _plan_for(self, tenure: Tenure) -> None:
         due_s = self._plan.keep(tenure.id, tenure.ttl_s, tenure.valid_until_s, self.engine.clock())

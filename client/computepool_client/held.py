@@ -21,6 +21,9 @@ RELEASE_S = 10.0
 ABANDON_S = 3.0
 """Giving back what nobody will ask for takes so long, at most."""
 
+_NOT_DONE = (errors.InvalidRequestError, errors.NotFoundError, errors.WrongStateError)
+"""What a broker answers that has changed nothing."""
+
 log = logging.getLogger("computepool_client")
 
 
@@ -98,6 +101,12 @@ class Tenure:
         self.ttl_s = self.ttl_s if ttl_s is None else ttl_s
         until_s = sent_s + self.ttl_s
         self.valid_until_s = until_s if ttl_s is not None else max(self.valid_until_s, until_s)
+
+    def doubted(self, error: BaseException, began_s: float, ttl_s: int) -> None:
+        """A renewal that began then failed: a shorter length counts, it may have been taken."""
+        if not isinstance(error, _NOT_DONE) and 0 < ttl_s < self.ttl_s:
+            self.ttl_s = float(ttl_s)
+            self.valid_until_s = min(self.valid_until_s, began_s + ttl_s)
 
     def time_over(self) -> None:
         """It could not be renewed in time."""

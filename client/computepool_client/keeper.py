@@ -34,16 +34,22 @@ class Keeper:
     def renew(self, tenure: Tenure, ttl_s: int) -> Allocation:
         """Makes its time start anew; see `Lease.renew`."""
         tenure.check()
+        began_s = self.engine.clock()
         try:
             allocation, sent_s = self.engine.run_timed(calls.renew(tenure.id, ttl_s))
-        except errors.PoolError as error:
-            if error.reason in calls.ENDED:
+        except BaseException as error:  # an interrupt too
+            if isinstance(error, errors.PoolError) and error.reason in calls.ENDED:
                 raise tenure.refused(error) from error
+            tenure.doubted(error, began_s, ttl_s)
+            self._plan_anew(tenure)
             raise
         tenure.renewed(sent_s, float(allocation.spec.ttl_s))
+        self._plan_anew(tenure)
+        return allocation
+
+    def _plan_anew(self, tenure: Tenure) -> None:
         if self._renewer.keeps(tenure.id):
             self._renewer.keep(tenure)
-        return allocation
 
     def release(self, tenure: Tenure, message: str) -> Allocation:
         """Gives it back; see `Lease.release`."""

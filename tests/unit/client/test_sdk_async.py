@@ -20,6 +20,7 @@ from computepool_client import (
     NoAnswerError,
     NoRoomError,
     NotActiveError,
+    PoolError,
     UnreachableError,
 )
 from fakes.pool_messages import make_allocation, make_refusal
@@ -252,6 +253,19 @@ async def test_a_lease_is_lost_when_its_time_is_over_without_an_answer(
     assert caught.value.reason == "TTL_OVER"
     assert [error.allocation_id for error in told] == [lease.id]
     assert released(granting) == [lease.id]
+
+
+async def test_a_shorter_length_counts_also_where_nobody_knows_whether_it_was_taken(
+    granting: ScriptedServices, apool: AsyncPool
+) -> None:
+    clock = HandClock()
+    apool._engine.clock = clock
+    async with apool.allocate(gpus=1) as lease:
+        clock.now_s += 10
+        granting.script("RenewAllocation", Failure(Code.INTERNAL, "INTERNAL"))
+        with pytest.raises(PoolError):
+            await lease.renew("20s")
+        assert lease.remaining.total_seconds() == 20
 
 
 async def test_renewing_and_releasing_by_hand(granting: ScriptedServices, apool: AsyncPool) -> None:

@@ -251,6 +251,27 @@ def test_a_renewal_by_hand_can_change_the_length(granting: ScriptedServices, poo
     assert lease.lost.is_set()
 
 
+def test_a_shorter_length_counts_also_where_nobody_knows_whether_it_was_taken(
+    granting: ScriptedServices, pool: Pool
+) -> None:
+    clock = take_over(pool)
+    lease = pool.allocate(gpus=1)
+    clock.now_s += 10
+    for failure, want in (
+        (Failure(Code.INVALID_ARGUMENT, "INVALID_FIELD"), 50),
+        (Failure(Code.INTERNAL, "INTERNAL"), 20),
+    ):
+        granting.script("RenewAllocation", failure)
+        with pytest.raises(PoolError):
+            lease.renew("20s")
+        assert lease.remaining.total_seconds() == want
+    assert lease.ttl.total_seconds() == 20
+    granting.script("RenewAllocation", Failure(Code.INTERNAL, "INTERNAL"))
+    with pytest.raises(PoolError):
+        lease.renew("1h")
+    assert lease.remaining.total_seconds() == 20, "a longer one is believed when it is answered"
+
+
 def test_a_callback_that_fails_harms_nobody(
     granting: ScriptedServices, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
