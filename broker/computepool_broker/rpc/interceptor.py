@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
+from google.protobuf import descriptor_pool
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 from structlog.contextvars import bind_contextvars
@@ -129,13 +130,22 @@ class _Around:
         return str(code_pb2.Code.Name(CODES.get(reason, code_pb2.INTERNAL)))
 
 
+def _request_kind(method: str) -> Any:
+    """The descriptor of a method's requests; None for methods that no file of ours describes."""
+    try:
+        service, name = method[1:].split("/")
+        return descriptor_pool.Default().FindServiceByName(service).methods_by_name[name].input_type
+    except (KeyError, ValueError):
+        return None
+
+
 def _reader(method: str, handler: Handler) -> Callable[[bytes], Any]:
     """Reads requests inside the handler: gRPC itself would call bad bytes UNKNOWN, untyped."""
     parse = handler.request_deserializer
-    most = most_bytes(method)
+    most, kind = most_bytes(method), _request_kind(method)
 
     def read(data: bytes) -> object:
-        check_size("request", data, most)
+        check_size(data, most, kind)
         try:
             return data if parse is None else parse(data)
         except DecodeError as error:

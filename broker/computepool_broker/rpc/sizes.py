@@ -6,9 +6,12 @@ map of 300,000 keys, of which 64 are allowed, takes a second in which nobody els
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from computepool_broker.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Of any message, both ways: gRPC itself refuses more, with RESOURCE_EXHAUSTED."""
@@ -23,6 +26,11 @@ _LARGER: Final = {
     "BatchRenewAllocations": MAX_MESSAGE_BYTES,
     "BatchReleaseAllocations": MAX_MESSAGE_BYTES,
 }
+_LOOKED_AT: Final = 500
+"""Fields that are looked at to name the one that is too large."""
+_VARINT_BYTES: Final = 10
+_FIXED64, _LENGTH, _FIXED32 = 1, 2, 5
+"""Kinds of fields on the wire: protobuf.dev/programming-guides/encoding."""
 
 
 def most_bytes(method: str) -> int:
@@ -30,11 +38,63 @@ def most_bytes(method: str) -> int:
     return _LARGER.get(method.rpartition("/")[2], MAX_REQUEST_BYTES)
 
 
-def check_size(field: str, data: bytes, most: int) -> None:
-    """Return only when the message is not too large.
+def check_size(data: bytes, most: int, kind: Any) -> None:
+    """Return only when a message is not too large.
+
+    Args:
+        data: Its bytes.
+        most: How many there may be.
+        kind: Its descriptor, to name what is large in it; None when it is not known.
 
     Raises:
-        InvalidArgumentError: It is.
+        InvalidArgumentError: It is, naming the field that has most of the bytes.
     """
     if len(data) > most:
-        raise InvalidArgumentError(field, f"has {len(data):,} bytes, at most {most:,} are taken")
+        field = ".".join(_largest(data, kind)) or "request"
+        raise InvalidArgumentError(
+            field, f"the request has {len(data):,} bytes, at most {most:,} are taken"
+        )
+
+
+def _largest(data: bytes, kind: Any) -> Iterator[str]:
+    """The field with most bytes, and what is largest within it."""
+    while kind is not None:
+        sizes: dict[int, int] = {}
+        inner = b""
+        for number, value in _fields(data):
+            sizes[number] = sizes.get(number, 0) + len(value)
+            if len(value) > len(inner):
+                inner = value
+        number = max(sizes, key=lambda n: sizes[n], default=0)
+        field = kind.fields_by_number.get(number)
+        if field is None:
+            return
+        yield field.name
+        data, kind = inner, None if field.is_repeated else field.message_type
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The first fields of a message that have a length: numbers and bytes."""
+    at = 0
+    for _ in range(_LOOKED_AT):
+        tag, at = _varint(data, at)
+        if not tag:
+            return
+        wire_type = tag & 7
+        size = {_FIXED64: 8, _FIXED32: 4}.get(wire_type, 0)
+        if wire_type == _LENGTH:
+            size, at = _varint(data, at)
+            yield tag >> 3, data[at : at + size]
+        elif not size:
+            _, at = _varint(data, at)
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number and the place after it; 0 at the end, and for what is none."""
+    value = 0
+    for shift, byte in enumerate(data[at : at + _VARINT_BYTES]):
+        value |= (byte & 127) << (7 * shift)
+        if byte < 128:  # noqa: PLR2004 - the last byte of a number
+            return value, at + shift + 1
+    return 0, len(data)

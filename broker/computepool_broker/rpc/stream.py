@@ -158,7 +158,7 @@ class CallStream:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        check_size("request", data, MAX_REQUEST_BYTES)
+        check_size(data, MAX_REQUEST_BYTES, wire.StreamAllocationsRequest.DESCRIPTOR)
         try:
             message = wire.StreamAllocationsRequest.FromString(data)
         except DecodeError as error:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from computepool.v1 import agent_pb2
+from computepool.v1 import agent_pb2, types_pb2
 from computepool.v1 import allocation_pb2 as wire
-from computepool_broker.errors import SessionStaleError
+from computepool_broker.errors import InvalidArgumentError, SessionStaleError
 from computepool_broker.rpc import interceptor, server, sizes, stream
 from computepool_broker.rpc.server import bare_server
 from support.broker_kit import running_broker
@@ -79,7 +79,9 @@ async def test_a_request_of_the_most_bytes_is_taken_and_one_byte_more_is_not(
     await create(padded(sizes.MAX_REQUEST_BYTES))
     error = await refused(create(padded(sizes.MAX_REQUEST_BYTES + 1)))
     assert reason_of(error) == "INVALID_FIELD"
-    assert "request: has 262,145 bytes, at most 262,144 are taken" in (error.details() or "")
+    assert "request: the request has 262,145 bytes, at most 262,144 are taken" in (
+        error.details() or ""
+    )
     assert broker.kit.pool.grants == before + 1
 
 
@@ -101,6 +103,62 @@ async def test_what_is_larger_than_any_message_is_refused_by_grpc(
     error = await refused(create(b"\x00" * (sizes.MAX_MESSAGE_BYTES + 1)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert broker.kit.pool.grants == 3
+
+
+LONG = "y" * 300_000
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        (wire.CreateAllocationRequest(description=LONG, tenant="x"), "description"),
+        (
+            wire.CreateAllocationRequest(labels={f"k{n}": "v" for n in range(60_000)}),
+            "labels",
+        ),
+        (
+            wire.CreateAllocationRequest(
+                request_id="r",
+                spec=types_pb2.AllocationSpec(
+                    ttl_s=60, node_labels={f"k{n}": "v" for n in range(60_000)}
+                ),
+            ),
+            "spec.node_labels",
+        ),
+        (
+            wire.CreateAllocationRequest(
+                spec=types_pb2.AllocationSpec(
+                    part=types_pb2.PartSpec(models=["H" * 40_000] * 9), regions=["r"] * 9
+                )
+            ),
+            "spec.part.models",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_too_large_is_named(message: wire.CreateAllocationRequest, field: str) -> None:
+    with pytest.raises(InvalidArgumentError) as error:
+        sizes.check_size(message.SerializeToString(), 262_144, message.DESCRIPTOR)
+    assert error.value.field == field
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 300,
+        b"\x0a",
+        b"\x0a\xff\xff\xff\xff\x0f",
+        b"\x09\x00",
+        b"\xc2\x3e\x05abcde",
+        b"\x0b" * 90,
+        b"\x00\x00",
+    ],
+)
+def test_what_cannot_be_read_is_a_request_that_is_too_large(data: bytes) -> None:
+    with pytest.raises(InvalidArgumentError) as error:
+        sizes.check_size(data, -1, wire.CreateAllocationRequest.DESCRIPTOR)
+    assert error.value.field in ("request", "tenant")
 
 
 @pytest.mark.parametrize(
