@@ -248,9 +248,10 @@ class Grants:
         pool.refusals += 1
         if pool.warming_up:
             pool.tally.refusals.add("WARMING_UP")
+            awaited = len(pool.expected_agents)
+            who = "1 agent has" if awaited == 1 else f"{awaited} agents have"
             return WarmingUpError(
-                f"{len(pool.expected_agents)} agents have yet to report since the broker's start",
-                retry_after_ms=1000,
+                f"{who} yet to report since the broker's start", retry_after_ms=1000
             )
         refusal = self._explanations.refusal(spec, placeable)
         pool.tally.refusals.add(_why(refusal))

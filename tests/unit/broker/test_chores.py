@@ -269,7 +269,7 @@ async def test_until_known_agents_are_back_no_room_is_no_answer() -> None:
     async with running_broker(make_node(), store=MemoryStore(disk)):
         pass
     async with running_broker(store=MemoryStore(disk)) as kit:
-        with pytest.raises(WarmingUpError, match="1 agents have yet to report"):
+        with pytest.raises(WarmingUpError, match="1 agent has yet to report"):
             await kit.create(make_spec(gpus=1))
         await kit.open()
         with pytest.raises(WarmingUpError):
