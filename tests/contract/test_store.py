@@ -108,6 +108,25 @@ async def test_committing_step_by_step_keeps_the_same_as_all_at_once(place: Stor
     assert await kept(place) == want
 
 
+async def test_an_id_that_is_dropped_and_comes_back_in_one_commit_was_dropped(
+    place: StorePlace,
+) -> None:
+    async with opened(place) as store:
+        join(store)
+        state = store.state
+        accept(store, grant(state, "x"))
+        accept(store, end(state, "x"))
+        accept(store, lifecycle.gone(state, state.allocations["x"], (0,)))
+        ended_at = state.allocations["x"].revision
+        await store.commit()
+        accept(store, lifecycle.forget_ended(state, state.allocations["x"]))
+        accept(store, grant(state, "x"))
+        await store.commit()
+        want = lasting(state)
+    assert want["forgotten_through"] == ended_at
+    assert await kept(place) == want
+
+
 async def test_what_was_staged_and_not_committed_is_not_there_after_reopening(
     place: StorePlace,
 ) -> None:

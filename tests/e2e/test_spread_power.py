@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(90)
 H100_GFLOPS = 989_400
 
 
-async def started(pool: LocalPool) -> Daemon:
-    broker, region = pool.broker(), pool.region()
+async def started(pool: LocalPool, **settings: str) -> Daemon:
+    broker, region = pool.broker(**settings), pool.region()
     broker.start()
     await broker.ready()
     region.start()
@@ -111,7 +111,7 @@ async def test_the_nearest_fit_is_granted_as_it_was_told(pool: LocalPool, caller
 async def test_what_no_node_could_ever_hold_has_no_hint_to_try_again(
     pool: LocalPool, caller: Caller
 ) -> None:
-    await started(pool)
+    await started(pool, warm_up_s="0")
     request = wire.PreviewAllocationRequest(spec=spec(64))
     refusal = (await caller.allocations.PreviewAllocation(request, timeout=CALL_S)).refusal
     assert refusal.beyond_pool

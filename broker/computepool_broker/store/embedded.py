@@ -73,6 +73,7 @@ class EmbeddedStore:
         self._lock_fd: int | None = None
         self._db: sqlite3.Connection | None = None
         self._written = 0
+        self._forgotten = 0
 
     @property
     def state(self) -> LedgerState:
@@ -153,9 +154,11 @@ class EmbeddedStore:
         puts = [f'"{ALLOCATION}{k}":{encode(r)}' for k, r in self._allocations.items() if r]
         puts += [f'"{k}":{text}' for k, text in self._others.items() if text]
         puts.append(f'"{META}revision":[{self.state.revision}]')
+        if self._forgotten != self.state.forgotten_through:
+            # Not by what is dropped: an id can be dropped and come back within one commit.
+            self._forgotten = self.state.forgotten_through
+            puts.append(f'"{META}forgotten_through":[{self._forgotten}]')
         drops = [ALLOCATION + k for k, r in self._allocations.items() if r is None]
-        if drops:
-            puts.append(f'"{META}forgotten_through":[{self.state.forgotten_through}]')
         drops += [k for k, text in self._others.items() if text is None]
         self._allocations, self._others = {}, {}
         return "{" + ",".join(puts) + "}", json.dumps(drops)
@@ -187,7 +190,7 @@ class EmbeddedStore:
         try:
             self._db = self._connect(path)
             fill(state, self._read(self._db))
-            self._written = state.revision
+            self._written, self._forgotten = state.revision, state.forgotten_through
         except sqlite3.DatabaseError as error:
             raise StoreRefusedError(
                 f"{path} is damaged or no store of ours ({error}). Move it away, or restore a "
