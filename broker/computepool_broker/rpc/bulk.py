@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
     from computepool_broker.rpc.answers import Answers
     from computepool_broker.services.bulk import BulkService
-    from computepool_broker.services.grants import Create
+    from computepool_broker.services.grants import Create, Granted
 
 MAX_CREATES = 1_000
 MAX_DEVICES = 20_000
 """Of all requests together, so that the answer fits into a message."""
 MAX_RENEWALS = 10_000
 MAX_RELEASES = 1_000
-MAX_ERRORS_BYTES = 3 * 1024 * 1024
-"""Of all errors of one answer: beyond it they lose their refusals, of which each is up to 2 KiB."""
+MAX_WHOLE_BYTES = 3 * 1024 * 1024
+"""Of all that is told whole in one answer. Beyond it errors lose their refusals, of which each is
+up to 2 KiB, and allocations are told briefly: what was granted by power has as many devices as it
+takes, and texts and labels are told back."""
+BRIEF = "told briefly: not all of it goes into one message; ask for it by its id"
 
 
 class BulkCalls:
@@ -44,19 +47,19 @@ class BulkCalls:
         if left_s is not None:
             wait_s = min(wait_s, left_s)
         out = wire.BatchCreateAllocationsResponse()
+        results = _Results(self._answers)
         if request.mode == wire.BATCH_MODE_ATOMIC:
             for made in await self._service.create_all(calls, wait_s):
-                self._answers.fill_created(out.results.add().created, made)
+                results.created(out.results.add().created, made)
             return out
         if request.mode not in (wire.BATCH_MODE_UNSPECIFIED, wire.BATCH_MODE_EACH):
             raise InvalidArgumentError("mode", f"unknown value {int(request.mode)}")
-        errors = _Errors(self._answers)
         for each in await self._service.create_each(calls, wait_s):
             result = out.results.add()
             if isinstance(each, PoolError):
-                errors.fill(result.error, each)
+                results.error(result.error, each)
             else:
-                self._answers.fill_created(result.created, each)
+                results.created(result.created, each)
         return out
 
     def _read_creates(self, requests: Sequence[wire.CreateAllocationRequest]) -> list[Create]:
@@ -112,18 +115,42 @@ class BulkCalls:
                 out.add(id=key, error=self._answers.error(error))
 
 
-class _Errors:
-    """Writes errors into an answer; the later ones shorter when there are many."""
+class _Results:
+    """Writes results into an answer; the later ones shorter when there is too much."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._left = MAX_ERRORS_BYTES
+        self._left = MAX_WHOLE_BYTES
 
-    def fill(self, out: wire.CallError, error: PoolError) -> None:
+    def created(self, out: wire.CreateAllocationResponse, made: Granted) -> None:
+        self._answers.fill_created(out, made)
+        self._left -= out.ByteSize()
+        if self._left < 0:
+            out.allocation.CopyFrom(_brief(out.allocation))
+
+    def error(self, out: wire.CallError, error: PoolError) -> None:
         out.CopyFrom(self._answers.error(error))
         self._left -= out.ByteSize()
         if self._left < 0:
             out.ClearField("refusal")
+
+
+def _brief(whole: wire.Allocation) -> wire.Allocation:
+    """What its holder needs of it: its name, how far it has come and for how long it is held."""
+    out = wire.Allocation(
+        id=whole.id,
+        tenant=whole.tenant,
+        request_id=whole.request_id,
+        state=whole.state,
+        end_reason=whole.end_reason,
+        end_message=whole.end_message,
+        etag=whole.etag,
+        revision=whole.revision,
+        remaining_ttl_ms=whole.remaining_ttl_ms,
+        flags=[*whole.flags, BRIEF],
+    )
+    out.spec.ttl_s = whole.spec.ttl_s
+    return out
 
 
 def _check_no_wait(request: wire.CreateAllocationRequest) -> None:
