@@ -87,7 +87,9 @@ class AsyncEngine:
                 async with aclosing(transport.stream(watch.method, watch.request())) as messages:
                     async for message in messages:
                         told = True
-                        yield watch.read(message)
+                        seen = watch.read(message)
+                        if seen is not None:
+                            yield seen
                 watch.ended()
             except errors.ClosedError:
                 raise

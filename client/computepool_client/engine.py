@@ -85,7 +85,9 @@ class Engine:
                 with closing(transport.stream(watch.method, watch.request())) as messages:
                     for message in messages:
                         told = True
-                        yield watch.read(message)
+                        seen = watch.read(message)
+                        if seen is not None:
+                            yield seen
                 watch.ended()
             except errors.ClosedError:
                 raise

@@ -32,8 +32,8 @@ class Watch(Protocol[T_co]):
         """Asks for what follows the last message."""
         ...
 
-    def read(self, message: Any) -> T_co:
-        """What the next message means."""
+    def read(self, message: Any) -> T_co | None:
+        """What the next message means; None when more of it follows."""
         ...
 
     def mended(self, error: errors.PoolError) -> bool:
@@ -100,8 +100,8 @@ class ViewWatch:
             resume_token=self._token,
         )
 
-    def read(self, message: inventory_pb2.WatchViewResponse) -> inventory.View:
-        """See Watch."""
+    def read(self, message: inventory_pb2.WatchViewResponse) -> inventory.View | None:
+        """See Watch. What does not go into one message has its token in the last."""
         self._token = message.resume_token
         if message.whole:
             self._centers.clear()
@@ -111,7 +111,7 @@ class ViewWatch:
         for region in changed.regions:
             for center in region.centers:
                 self._centers[center.name] = (region, center)
-        return inventory.with_centers(changed, self._centers.values())
+        return inventory.with_centers(changed, self._centers.values()) if self._token else None
 
     def mended(self, error: errors.PoolError) -> bool:
         """Never: the broker begins anew by itself."""

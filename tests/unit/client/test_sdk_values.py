@@ -154,19 +154,36 @@ def test_a_watched_view_is_kept_whole() -> None:
     watch = ViewWatch("", 1.0)
     whole = make_view(make_center("tj-1", make_model()), make_center("tj-2"))
     first = inventory_pb2.WatchViewResponse(view=whole, whole=True, resume_token="t1")  # noqa: S106 - a place in a stream
-    assert [c.name for c in watch.read(first).centers] == ["tj-1", "tj-2"]
+    view = watch.read(first)
+    assert view is not None
+    assert [c.name for c in view.centers] == ["tj-1", "tj-2"]
     changed = make_view(make_center("tj-1", make_model(granted=5)), allocations=9)
     second = inventory_pb2.WatchViewResponse(view=changed, resume_token="t2")  # noqa: S106 - see above
     view = watch.read(second)
+    assert view is not None
     assert view.allocations == 9
     assert view.center("tj-1").models[0].devices.granted == 5000
     assert view.center("tj-1").devices_free == 3
     assert view.center("tj-2").nodes == 2
-    gone = inventory_pb2.WatchViewResponse(view=make_view(), centers_gone=["tj-1"])
-    assert [c.name for c in watch.read(gone).centers] == ["tj-2"]
-    assert watch.read(inventory_pb2.WatchViewResponse(view=make_view(), whole=True)).regions == ()
     with pytest.raises(KeyError, match="tj-9"):
         view.center("tj-9")
+    gone = inventory_pb2.WatchViewResponse(centers_gone=["tj-1"], resume_token="t3")  # noqa: S106 - see above
+    view = watch.read(gone)
+    assert view is not None
+    assert [c.name for c in view.centers] == ["tj-2"]
+    view = watch.read(inventory_pb2.WatchViewResponse(whole=True, resume_token="t4"))  # noqa: S106 - see above
+    assert view is not None
+    assert view.regions == ()
+
+
+def test_a_view_that_comes_in_several_messages_is_shown_when_it_is_all_there() -> None:
+    watch = ViewWatch("", 1.0)
+    begin = inventory_pb2.WatchViewResponse(view=make_view(make_center("tj-1")), whole=True)
+    assert watch.read(begin) is None
+    end = inventory_pb2.WatchViewResponse(view=make_view(make_center("tj-2")), resume_token="t1")  # noqa: S106 - a place in a stream
+    view = watch.read(end)
+    assert view is not None
+    assert [center.name for center in view.centers] == ["tj-1", "tj-2"]
 
 
 def test_a_watch_goes_on_after_its_last_message_and_says_when_it_cannot() -> None:
