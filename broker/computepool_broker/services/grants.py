@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from computepool_broker.services.ids import AllocationIds
     from computepool_broker.services.pool import Pool
 
+    Planned = tuple[Allocation, Sequence[Place]]
     Stage = Callable[[Transaction], Outcome]
 
 RETRY_SOON_MS = 2_000
@@ -108,24 +109,11 @@ class Grants:
         """
         pool = self._pool
         made: list[Granted] = []
-        plans: list[tuple[Allocation, Sequence[Place]]] = []
+        plans: list[Planned] = []
         own: dict[tuple[str, str], Allocation] = {}
         try:
             for call in calls:
-                digest = b""
-                if call.request_id:
-                    digest = digest_of(call.spec, call.description, call.labels)
-                    twin = own.get((call.tenant, call.request_id))
-                    known = twin or self._known(call, digest)
-                    if known is not None:
-                        made.append(Granted(_same(known, call, digest), duplicate=True))
-                        continue
-                draft, places = self._plan(call, digest)
-                self._assume(places)
-                plans.append((draft, places))
-                made.append(Granted(draft, duplicate=False))
-                if call.request_id:
-                    own[call.tenant, call.request_id] = draft
+                made.append(self._assumed(call, own, plans))  # noqa: PERF401 - counts up to an error
         except PoolError as error:
             error.metadata["index"] = str(len(made))
             raise
@@ -199,7 +187,24 @@ class Grants:
         known = state.request_ids.get((call.tenant, call.request_id))
         return None if known is None else _same(state.allocations[known], call, digest)
 
-    def _plan(self, call: Create, digest: bytes) -> tuple[Allocation, Sequence[Place]]:
+    def _assumed(
+        self, call: Create, own: dict[tuple[str, str], Allocation], plans: list[Planned]
+    ) -> Granted:
+        """One of several that are granted together: planned and held back, unless it is known."""
+        digest = b""
+        if call.request_id:
+            digest = digest_of(call.spec, call.description, call.labels)
+            known = own.get((call.tenant, call.request_id)) or self._known(call, digest)
+            if known is not None:
+                return Granted(_same(known, call, digest), duplicate=True)
+        draft, places = self._plan(call, digest)
+        self._assume(places)
+        plans.append((draft, places))
+        if call.request_id:
+            own[call.tenant, call.request_id] = draft
+        return Granted(draft, duplicate=False)
+
+    def _plan(self, call: Create, digest: bytes) -> Planned:
         pool = self._pool
         spec = call.spec
         began = perf_counter()

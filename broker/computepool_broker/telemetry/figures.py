@@ -1,6 +1,6 @@
 """Reads the broker's figures on its event loop, as values that another thread may work on.
 
-What the tables say is read by jobs of the writer, as every answer is: it is durable. Three small
+What the tables say is read by jobs of the writer, as every answer is: it is durable. Several small
 jobs rather than one, so that the loop breathes; when the store hangs, the figures before are
 given again, with their age. May import services; no prometheus_client.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from computepool_broker.services.pool import Pool
-    from computepool_broker.services.tally import AuditTally, Bucketed
+    from computepool_broker.services.tally import AuditTally, Bucketed, Calls, Tally, WriterTally
 
 T = TypeVar("T")
 WEIGHT = 128
@@ -85,28 +85,12 @@ class Figures:
         except (TimeoutError, PoolError):
             pass  # told by their age
         view = self._view
-        age_s = 0.0 if view is None else monotonic() - view.read_s
-        pool, tally, writer = self._pool, self._pool.tally, self._pool.committer.tally
+        pool, tally = self._pool, self._pool.tally
         return Snapshot(
             view=view,
-            view_age_s=age_s,
-            calls={
-                method: CallFigures(
-                    calls.open,
-                    dict(calls.ended),
-                    None if calls.streams else calls.seconds.bucketed(),
-                )
-                for method, calls in tally.calls.items()
-            },
-            phases={
-                "queue": writer.queue_s.bucketed(),
-                "run": writer.run_s.bucketed(),
-                "plan": tally.plan_s.bucketed(),
-                "commit": writer.commit_s.bucketed(),
-                "admit": tally.admit_s.bucketed(),
-                "jobs": writer.jobs.bucketed(),
-                "watch_lag": tally.watch_lag_s.bucketed(),
-            },
+            view_age_s=0.0 if view is None else monotonic() - view.read_s,
+            calls=_calls(tally.calls),
+            phases=_phases(tally, pool.committer.tally),
             counts={
                 "errors": dict(tally.errors.by_name),
                 "ended": dict(tally.ended.by_name),
@@ -114,17 +98,7 @@ class Figures:
                 "reports": dict(tally.reports.by_name),
                 "lease_refusals": dict(tally.lease_refusals.by_name),
             },
-            numbers={
-                "granted": tally.granted,
-                "adopted": tally.adopted,
-                "report_nodes": tally.report_nodes,
-                "sessions": tally.sessions,
-                "audits": tally.audits,
-                "queued": pool.committer.queued,
-                "commits_open": pool.committer.under_way,
-                "warming_up": int(pool.warming_up),
-                "mass_silence": int(pool.mass_silence),
-            },
+            numbers=_numbers(pool),
             audit=tally.audit,
         )
 
@@ -150,6 +124,42 @@ class Figures:
 
     async def _job(self, read: Callable[[], T]) -> T:
         return await self._pool.committer.submit(lambda _: read(), WEIGHT)
+
+
+def _calls(calls: Mapping[str, Calls]) -> dict[str, CallFigures]:
+    return {
+        method: CallFigures(
+            each.open, dict(each.ended), None if each.streams else each.seconds.bucketed()
+        )
+        for method, each in calls.items()
+    }
+
+
+def _phases(tally: Tally, writer: WriterTally) -> dict[str, Bucketed]:
+    return {
+        "queue": writer.queue_s.bucketed(),
+        "run": writer.run_s.bucketed(),
+        "plan": tally.plan_s.bucketed(),
+        "commit": writer.commit_s.bucketed(),
+        "admit": tally.admit_s.bucketed(),
+        "jobs": writer.jobs.bucketed(),
+        "watch_lag": tally.watch_lag_s.bucketed(),
+    }
+
+
+def _numbers(pool: Pool) -> dict[str, int]:
+    tally = pool.tally
+    return {
+        "granted": tally.granted,
+        "adopted": tally.adopted,
+        "report_nodes": tally.report_nodes,
+        "sessions": tally.sessions,
+        "audits": tally.audits,
+        "queued": pool.committer.queued,
+        "commits_open": pool.committer.under_way,
+        "warming_up": int(pool.warming_up),
+        "mass_silence": int(pool.mass_silence),
+    }
 
 
 def _regions(pool: Pool) -> dict[str, str]:
