@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from computepool_broker.ledger.touched import Touched
 from computepool_broker.ledger.transaction import Blocker
 from computepool_broker.model.amounts import (
     add,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     )
 
 
-ACTIVE = AllocationState.ACTIVE
 MOST_EPOCHS = 1_000
 """Past epochs remembered. Of older ones nothing is surely known: their leases are adopted."""
 
@@ -81,42 +81,6 @@ class CenterBook:
 
 def _ignore(_: NodeBook) -> None:
     pass
-
-
-@dataclass(slots=True)
-class Touched:
-    """What the folds since the last look have changed: whom to wake when it is durable.
-
-    Attributes:
-        allocations: All that changed, as they were then: by now they may have changed again,
-            and that is not durable yet.
-        agents: Agents that have something new to do, and the revision that said so.
-        granted: Allocations made, but for adopted ones, which are only counted.
-        activated: Allocations that became ACTIVE.
-        ended: Allocations that ended for their tenants.
-    """
-
-    allocations: dict[str, Allocation] = field(default_factory=dict)
-    agents: dict[str, int] = field(default_factory=dict)
-    granted: list[Allocation] = field(default_factory=list)
-    adopted: int = 0
-    activated: list[Allocation] = field(default_factory=list)
-    ended: list[Allocation] = field(default_factory=list)
-
-    def note_step(self, before: Allocation | None, now: Allocation) -> None:
-        """Note the step in an allocation's life that a change is, if it is one."""
-        if before is None:
-            if now.adopted:
-                self.adopted += 1
-            else:
-                self.granted.append(now)
-        elif before.state is now.state:
-            return
-        elif now.state is ACTIVE:
-            self.activated.append(now)
-        elif before.state <= ACTIVE:
-            # Looking it up in LIVE_STATES would take five times as long.
-            self.ended.append(now)
 
 
 @dataclass

@@ -28,7 +28,7 @@ from computepool_broker.services.tally import WriterTally
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from computepool_broker.ledger.state import Touched
+    from computepool_broker.ledger.touched import Touched
     from computepool_broker.ledger.transaction import Outcome, Transaction
     from computepool_broker.store.base import Store
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from computepool_broker.ledger.state import Touched
+    from computepool_broker.ledger.touched import Touched
     from computepool_broker.model.records import Allocation
     from computepool_broker.services.watches import Bell
 

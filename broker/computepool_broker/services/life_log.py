@@ -13,7 +13,7 @@ import structlog
 from computepool_broker.model.records import EndReason
 
 if TYPE_CHECKING:
-    from computepool_broker.ledger.state import Touched
+    from computepool_broker.ledger.touched import Touched
     from computepool_broker.model.records import Allocation
 
 GRAVE = frozenset({EndReason.FAILED, EndReason.LOST})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from computepool_broker.config import Config
     from computepool_broker.ledger.reconcile import Held
-    from computepool_broker.ledger.state import Touched
+    from computepool_broker.ledger.touched import Touched
     from computepool_broker.model.records import Allocation
     from computepool_broker.services.committer import Committer
 

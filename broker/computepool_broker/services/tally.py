@@ -17,7 +17,7 @@ from computepool_broker.model.records import EndReason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from computepool_broker.ledger.state import Touched
+    from computepool_broker.ledger.touched import Touched
 
 SECONDS: Final = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,

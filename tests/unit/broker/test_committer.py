@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from computepool_broker.errors import OutcomeUnknownError, OverloadedError, StoppingError
-from computepool_broker.ledger.state import LedgerState, Touched
+from computepool_broker.ledger.state import LedgerState
 from computepool_broker.ledger.transaction import PutAgent, Transaction
 from computepool_broker.model.records import AgentState
 from computepool_broker.services import committer as module
@@ -20,6 +20,7 @@ from support.memory_store import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from computepool_broker.ledger.touched import Touched
     from computepool_broker.ledger.transaction import Outcome
 
     Stage = Callable[[Transaction], Outcome]
