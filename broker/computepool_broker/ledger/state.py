@@ -268,8 +268,7 @@ class LedgerState:
                 book.blockers |= Blocker.AGENT_NOT_ACTIVE
         else:
             agent = self.agents[record.agent]
-            book.record = record
-            book.capacity = capacity_of(record)
+            book.follow(record)
         (agent.gone.add if record.gone else agent.gone.discard)(name)
         bits = (Blocker.UNSCHEDULABLE if record.unschedulable else 0) | (
             Blocker.GONE if record.gone else 0

@@ -41,6 +41,22 @@ def capacity_of(node: NodeRecord) -> dict[str, int]:
     return out
 
 
+def only_foreign_differs(old: NodeRecord, new: NodeRecord) -> bool:
+    """Whether a report has changed at most what others use besides devices; a "no" may be wrong.
+
+    By which objects they are: a record that was read before keeps all that is as it was.
+    """
+    return (
+        old.devices is new.devices
+        and old.total is new.total
+        and old.reserved is new.reserved
+        and old.labels is new.labels
+        and old.gone == new.gone
+        and old.unschedulable == new.unschedulable
+        and old[:4] == new[:4]  # name, center, region, agent
+    )
+
+
 @dataclass(slots=True)
 class NodeBook:
     """A node and what is granted on it.
@@ -66,3 +82,15 @@ class NodeBook:
     message: str = ""
     row: int = -1
     only_blockers: bool = False
+
+    def follow(self, record: NodeRecord) -> None:
+        """Take what a newer report says."""
+        old, self.record = self.record, record
+        plain = not (record.gone or record.foreign.extras or old.foreign.extras)
+        if plain and only_foreign_differs(old, record):
+            capacity, was, now = self.capacity, old.foreign, record.foreign
+            capacity[CPU] += was.cpu_milli - now.cpu_milli
+            capacity[MEMORY] += was.memory_mib - now.memory_mib
+            capacity[DISK] += was.disk_mib - now.disk_mib
+        else:
+            self.capacity = capacity_of(record)

@@ -20,6 +20,7 @@ from computepool_broker.model.amounts import (
     EXTRA_PREFIX,
     MEMORY,
 )
+from computepool_broker.model.book import only_foreign_differs
 from computepool_broker.placement.devices import (
     NOTHING_FREE,
     DeviceTable,
@@ -99,7 +100,8 @@ class Columns:
         self._rank_stale = True
         self._free_devices: list[FreeDevices | None] = []
         self._spare: list[int] = []
-        self._unsettled: dict[int, NodeBook] = {}
+        # Rows whose amounts have changed, and whether those of devices are among them.
+        self._unsettled: dict[int, bool] = {}
         self._log = np.zeros(LOG_ROWS, dtype=np.int32)
         self._recent: list[int] = []
         self._last_at = np.zeros(capacity, dtype=np.int32)
@@ -116,14 +118,20 @@ class Columns:
         row, only_ok = book.row, book.only_blockers and book.row >= 0
         if row < 0:
             row = self._take_row(book)
-        if self.records[row] is not book.record:
-            self._write_record(row, book)
-            if max(len(self.label_sets), len(self.centers)) > 2 * self.size + SPARE_NAMES:
-                self.intern_anew()
-        if only_ok and row not in self._unsettled:
+        was = self.records[row]
+        if was is not book.record and was is not None and only_foreign_differs(was, book.record):
+            # Most of what reports change: the devices are as they were, free or not.
+            self.records[row] = book.record
+            self._write_foreign(row, book.record)
+            self._unsettled.setdefault(row, False)
+        elif was is book.record and only_ok and row not in self._unsettled:
             self.ok[row] = not book.blockers
         else:
-            self._unsettled[row] = book
+            if was is not book.record:
+                self._write_record(row, book)
+                if max(len(self.label_sets), len(self.centers)) > 2 * self.size + SPARE_NAMES:
+                    self.intern_anew()
+            self._unsettled[row] = True
             self._free_devices[row] = None
         self._log[self.version % LOG_ROWS] = row
         self.version += 1
@@ -145,17 +153,19 @@ class Columns:
 
     def settle(self) -> None:
         """Rewrite the amounts of all rows that changed. Before any use of whole columns."""
-        for row, book in self._unsettled.items():
-            self._write_amounts(row, book)
+        for row, devices in self._unsettled.items():
+            book = self.books[row]
+            if book is not None:
+                self._write_amounts(row, book, devices=devices)
         self._unsettled.clear()
 
-    def _write_amounts(self, row: int, book: NodeBook) -> None:
+    def _write_amounts(self, row: int, book: NodeBook, *, devices: bool) -> None:
         capacity, used = book.capacity, book.used
         self.ok[row] = not book.blockers
         self.free_cpu[row] = capacity.get(CPU, 0) - used.get(CPU, 0)
         self.free_memory[row] = capacity.get(MEMORY, 0) - used.get(MEMORY, 0)
         self.free_disk[row] = capacity.get(DISK, 0) - used.get(DISK, 0)
-        if self.device_keys[row]:
+        if devices and self.device_keys[row]:
             self._write_devices(row, used)
         for name, column in self.extras.items():
             key = EXTRA_PREFIX + name
@@ -259,12 +269,9 @@ class Columns:
         self.labels[row] = self._intern(self.label_sets, record.labels)
         gone = record.gone
         self.there[row] = not gone
-        for table, amounts in (
-            (self.total, record.total),
-            (self.reserved, record.reserved),
-            (self.foreign, record.foreign),
-        ):
-            table[:, row] = (0, 0, 0) if gone else amounts[:3]
+        self.total[:, row] = (0, 0, 0) if gone else record.total[:3]
+        self.reserved[:, row] = (0, 0, 0) if gone else record.reserved[:3]
+        self._write_foreign(row, record)
         if record.total.extras or self.extras_empty:
             self._write_extras(row, record)
         ids = tuple(self._class_id(d.model, d.memory_mib) for d in record.devices)
@@ -278,6 +285,9 @@ class Columns:
             self.class_count[class_id, row] = 0 if gone else ids.count(class_id)
         self.free_milli[row] = 0
         self.devices.place(row, record, ids)
+
+    def _write_foreign(self, row: int, record: NodeRecord) -> None:
+        self.foreign[:, row] = (0, 0, 0) if record.gone else record.foreign[:3]
 
     def _write_extras(self, row: int, record: NodeRecord) -> None:
         for column in self.extras_empty.values():
@@ -313,7 +323,7 @@ class Columns:
         for row, book in enumerate(self.books):
             if book is not None:
                 self._write_record(row, book)
-                self._unsettled[row] = book
+                self._unsettled[row] = True
             else:
                 self.center[row] = self.labels[row] = 0
         self.layout += 1
