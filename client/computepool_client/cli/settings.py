@@ -61,8 +61,11 @@ def parse_tenant(text: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if re.fullmatch(r"[A-Za-z0-9._-]{1,63}", text) is None:
-        raise ValueError(f'{text!r} is no tenant: write 1 to 63 letters, digits, "-", "_" or "."')
+    if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text) is None:
+        raise ValueError(
+            f'{text!r} is no tenant: write 1 to 63 letters, digits, "-", "_" or ".", the first and '
+            "the last a letter or a digit"
+        )
     return text
 
 

@@ -80,6 +80,7 @@ def test_config_is_a_table_too(capsys: Capture, config_file: Path) -> None:
         ('# x\n"endpoint" = "a"\n', 2, "endpoint: 'a' is no endpoint"),
         ('output = "yaml"\n', 1, "output: 'yaml' is no form of output"),
         ('tenant = "a/b"\n', 1, "tenant: 'a/b' is no tenant"),
+        ('tenant = "-a"\n', 1, "tenant: '-a' is no tenant"),
         ('tenant = "a"\nendpoint = [\n', 3, "is no TOML"),
         ('tenant = "a"\ntenant = "b"\n', 2, "is no TOML"),
     ],
