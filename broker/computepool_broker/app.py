@@ -25,7 +25,7 @@ from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.inventory import InventoryServicer
 from computepool_broker.rpc.lists import Lists
 from computepool_broker.rpc.server import BrokerServer, bare_server
-from computepool_broker.rpc.stream import StreamParts, call_streams
+from computepool_broker.rpc.stream import stream_parts
 from computepool_broker.rpc.to_wire import SpecWriter
 from computepool_broker.rpc.watches import WatchCalls
 from computepool_broker.services.agents import AgentService
@@ -122,7 +122,7 @@ class Broker:
                 AllocationService(pool, grants, waits),
                 ExplainCalls(explanations, pool, reader, answers),
                 BulkCalls(BulkService(pool, grants, waits), reader, answers),
-                StreamParts(pool, grants, waits, reader, answers, call_streams()),
+                stream_parts(pool, grants, waits, reader, answers),
                 lists,
                 watches,
             ),

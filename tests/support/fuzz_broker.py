@@ -27,7 +27,7 @@ from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.interceptor import CallInterceptor
 from computepool_broker.rpc.inventory import InventoryServicer
 from computepool_broker.rpc.sizes import MAX_MESSAGE_BYTES
-from computepool_broker.rpc.stream import StreamParts, call_streams
+from computepool_broker.rpc.stream import stream_parts
 from computepool_broker.services.ids import AllocationIds
 from support.broker_kit import BrokerKit
 from support.builders import make_node, make_spec
@@ -138,15 +138,16 @@ class FuzzBroker:
 
     def __init__(self, kit: BrokerKit) -> None:
         self.kit = kit
-        self.streams = call_streams()
         pool, specs, answers = kit.pool, SpecReader(), kit.answers
+        streams = stream_parts(pool, kit.grants, kit.waits, specs, answers)
+        self.streams, self.unanswered = streams.open, streams.unanswered
         self.servicers = (
             kit.wire,
             AllocationServicer(
                 kit.allocations,
                 ExplainCalls(kit.explanations, pool, specs, answers),
                 BulkCalls(kit.bulk, specs, answers),
-                StreamParts(pool, kit.grants, kit.waits, specs, answers, self.streams),
+                streams,
                 kit.lists,
                 kit.watches,
             ),
@@ -208,7 +209,7 @@ class FuzzBroker:
         open_now = {name: c.open for name, c in pool.tally.calls.items() if c.open}
         assert not open_now, "calls are counted as open"
         assert self.streams.open == kit.watches.open.open == kit.watches.draining.open == 0
-        assert self.interceptor._under_way.calls == 0
+        assert self.interceptor._under_way.calls == self.unanswered.calls == 0
         assert "INTERNAL" not in pool.tally.errors.by_name
 
 

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 def status_of(error: PoolError) -> status_pb2.Status:
     """The rich status of a domain error."""
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_short(error))
     ]
     if error.retry_after_ms is not None:
         retry = error_details_pb2.RetryInfo()
@@ -59,7 +59,7 @@ def status_of(error: PoolError) -> status_pb2.Status:
         details.append(retry)
     if isinstance(error, InvalidArgumentError):
         bad = error_details_pb2.BadRequest()
-        bad.field_violations.add(field=error.field, description=error.problem)
+        bad.field_violations.add(field=error.field, description=error.problem[:MAX_MESSAGE])
         details.append(bad)
     if isinstance(error, NoRoomError):
         details.append(short_refusal(error.refusal))
@@ -81,7 +81,7 @@ def call_error(error: BaseException) -> wire.CallError:
         code=CODES.get(error.reason, code_pb2.INTERNAL),
         reason=error.reason,
         message=str(error)[:MAX_MESSAGE],
-        metadata=error.metadata,
+        metadata=_short(error),
         retry_after_ms=error.retry_after_ms or 0,
     )
     if isinstance(error, InvalidArgumentError):
@@ -89,6 +89,11 @@ def call_error(error: BaseException) -> wire.CallError:
     if isinstance(error, NoRoomError):
         out.refusal.CopyFrom(short_refusal(error.refusal))
     return out
+
+
+def _short(error: PoolError) -> dict[str, str]:
+    """The metadata; what stands in it may come from outside."""
+    return {key: value[:MAX_MESSAGE] for key, value in error.metadata.items()}
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:

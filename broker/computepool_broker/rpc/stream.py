@@ -4,8 +4,9 @@
 
 Calls that have come go to the writer together: there is at most one job of a stream waiting to
 run, and it takes whatever is pending by then. Answers that are ready leave together. A call is
-unanswered from its reading until its answer is written; with MAX_UNANSWERED nothing more is
-read, so a client that sends without reading fills its own buffers, not ours.
+unanswered from its reading until its answer is written; with MAX_UNANSWERED, or fewer while
+other streams have very many, nothing more is read, so a client that sends without reading fills
+its own buffers, not ours.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 MAX_STREAMS = 2_000
 """Open at once, over all clients."""
 MAX_UNANSWERED = 1_000
+MAX_UNANSWERED_TOGETHER = 50_000
+"""Of all streams: each takes about 1 KiB. Beyond it no stream has more than LEAST_UNANSWERED."""
+LEAST_UNANSWERED = 64
 JOB_WEIGHT = 64
 """Of the calls that one job takes, in grants of one part; the others wait for the next one. One
 that weighs more goes alone."""
@@ -76,6 +80,19 @@ def _nothing(_: Stage) -> None:
     """A call that was refused unread."""
 
 
+class Unanswered:
+    """Calls of all streams together that were read and have no answer yet."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def full(self, own: int) -> bool:
+        """Whether a stream with so many of its own is to read no more now."""
+        if own < LEAST_UNANSWERED:
+            return False
+        return own >= MAX_UNANSWERED or self.calls >= MAX_UNANSWERED_TOGETHER
+
+
 class StreamParts(NamedTuple):
     """What all streams share."""
 
@@ -85,11 +102,15 @@ class StreamParts(NamedTuple):
     specs: from_wire.SpecReader
     answers: Answers
     open: Watches
+    unanswered: Unanswered
 
 
-def call_streams() -> Watches:
-    """Counts the streams of calls that are open."""
-    return Watches("streams of calls", MAX_STREAMS)
+def stream_parts(
+    pool: Pool, grants: Grants, waits: Waits, specs: from_wire.SpecReader, answers: Answers
+) -> StreamParts:
+    """What all streams of a broker share, with the counts of what they have open."""
+    streams = Watches("streams of calls", MAX_STREAMS)
+    return StreamParts(pool, grants, waits, specs, answers, streams, Unanswered())
 
 
 class CallStream:
@@ -116,7 +137,10 @@ class CallStream:
             StoppingError: The broker stops; what was read has been answered.
         """
         with self._parts.open.one():
-            await self._serve()
+            try:
+                await self._serve()
+            finally:
+                self._parts.unanswered.calls -= self._unanswered
 
     async def _serve(self) -> None:
         reader = asyncio.create_task(self._read(), name="stream-reader")
@@ -149,7 +173,7 @@ class CallStream:
     async def _read(self) -> None:
         context = self._context
         while True:
-            while self._unanswered >= MAX_UNANSWERED:
+            while self._parts.unanswered.full(self._unanswered):
                 self._room.clear()
                 await self._room.wait()
             data = await context.read()
@@ -164,12 +188,14 @@ class CallStream:
         except DecodeError as error:
             raise InvalidArgumentError("request", "is no message of this call") from error
         self._unanswered += 1
+        self._parts.unanswered.calls += 1
         kind = message.WhichOneof("call") or "call"
         try:
             call = self._call(message, kind)
         except PoolError as error:
             if isinstance(error, InvalidArgumentError) and kind != "call":
                 error = error.within(kind)
+            error.__traceback__ = error.__context__ = None  # they would keep frames and message
             self._answer(_Call(message.ticket, kind, _nothing, 0.0, 1, {}), error)
             return
         self._pending.append(call)
@@ -282,6 +308,7 @@ class CallStream:
                     break
             await self._context.write(out)
             self._unanswered -= len(out.results)
+            self._parts.unanswered.calls -= len(out.results)
             self._room.set()
 
     def _fill(self, out: wire.StreamResult, call: _Call, result: Any) -> int:
