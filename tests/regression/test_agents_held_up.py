@@ -11,7 +11,7 @@ from computepool.v1 import types_pb2 as types
 from computepool_broker.errors import AgentNameTakenError, NodeOwnedError
 from computepool_broker.ledger.reconcile import Held, HeldState
 from computepool_broker.model.records import AgentState, AllocationState, EndReason
-from computepool_broker.rpc.server import MAX_MESSAGE_BYTES
+from computepool_broker.rpc.sizes import MAX_MESSAGE_BYTES
 from computepool_broker.services.grants import Create
 from support.broker_kit import BrokerKit, running_broker
 from support.builders import make_agent, make_node, make_spec

@@ -14,7 +14,7 @@ from computepool_broker.model.records import Device
 from computepool_broker.model.refusal import Refusal
 from computepool_broker.placement import columns as columns_module
 from computepool_broker.rpc.inventory import InventoryServicer
-from computepool_broker.rpc.server import MAX_MESSAGE_BYTES
+from computepool_broker.rpc.sizes import MAX_MESSAGE_BYTES
 from computepool_broker.services.intake import MOST_COMMANDS
 from support.agent_wire import read_whole
 from support.broker_kit import BrokerKit, running_broker

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from grpc.aio import EOF
 
 from computepool_broker.rpc.from_wire import SpecReader
-from computepool_broker.rpc.stream import CallStream, StreamParts, call_streams
+from computepool_broker.rpc.stream import CallStream, stream_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,5 +42,5 @@ class StreamClient:
 
 def stream_of(kit: BrokerKit, client: StreamClient) -> CallStream:
     """The broker's side of it."""
-    parts = StreamParts(kit.pool, kit.grants, kit.waits, SpecReader(), kit.answers, call_streams())
+    parts = stream_parts(kit.pool, kit.grants, kit.waits, SpecReader(), kit.answers)
     return CallStream(parts, client)  # type: ignore[arg-type] # all that it uses of a context
