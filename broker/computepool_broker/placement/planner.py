@@ -62,6 +62,23 @@ class Planner:
         places = self._plan_gang(spec.shape, spec.parts)
         return (places, spec.parts) if len(places) == spec.parts else ([], len(places))
 
+    def plan_alike(self, shape: Shape, count: int) -> list[Place]:
+        """Places for up to `count` requests of one part each, as if planned one after the other.
+
+        For what is committed at once: a row that is full by then is looked at again only when
+        it has changed.
+        """
+        index = self._index(shape)
+        places: list[Place] = []
+        while len(places) < count:
+            row = index.top()
+            if row < 0:
+                break
+            places += self._on_row(index.compiled, row, count - len(places))
+            if len(places) < count:
+                index.reject(row)
+        return places
+
     def place_again(self, allocation: Allocation, position: int) -> Place | None:
         """Another place for one part, which its agent has refused; None when there is none.
 

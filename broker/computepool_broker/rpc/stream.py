@@ -22,7 +22,7 @@ from computepool_broker.errors import InvalidArgumentError, PoolError, StoppingE
 from computepool_broker.rpc import from_wire
 from computepool_broker.rpc.creates import read_create, read_release, read_renew
 from computepool_broker.rpc.sizes import MAX_REQUEST_BYTES, check_size
-from computepool_broker.services.grants import Granted
+from computepool_broker.services.grants import Create, Granted
 from computepool_broker.services.watches import Watches
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class _Call(NamedTuple):
 
     Attributes:
         kind: Field of StreamAllocationsRequest that it came in.
-        do: What the writer runs.
+        do: What the writer runs; None for a create, which it runs with others.
+        create: What is to be granted.
         wait_s: How long to wait for ACTIVE, in seconds; 0 does not wait.
         weight: What it costs the writer, in grants of one part.
         waiting: Who waits for its allocation.
@@ -70,14 +71,19 @@ class _Call(NamedTuple):
 
     ticket: int
     kind: str
-    do: Callable[[Stage], Any]
+    do: Callable[[Stage], Any] | None
     wait_s: float
     weight: int
     waiting: dict[str, Waiter]
+    create: Create | None = None
 
 
-def _nothing(_: Stage) -> None:
-    """A call that was refused unread."""
+def _done(stage: Stage, call: _Call) -> Any:
+    """What a call that is no create came to; an error is its answer."""
+    try:
+        return None if call.do is None else call.do(stage)
+    except PoolError as error:
+        return error
 
 
 class Unanswered:
@@ -196,30 +202,25 @@ class CallStream:
             if isinstance(error, InvalidArgumentError) and kind != "call":
                 error = error.within(kind)
             error.__traceback__ = error.__context__ = None  # they would keep frames and message
-            self._answer(_Call(message.ticket, kind, _nothing, 0.0, 1, {}), error)
+            self._answer(_Call(message.ticket, kind, None, 0.0, 1, {}), error)
             return
         self._pending.append(call)
         self._push()
 
     def _call(self, message: wire.StreamAllocationsRequest, kind: str) -> _Call:
-        wait_s, weight = 0.0, 1
-        do: Callable[[Stage], Any]
-        grants = self._parts.grants
+        ticket, grants = message.ticket, self._parts.grants
         if kind == "create":
             request = message.create
             create = read_create(request, self._parts.specs)
-            weight = create.weight
             wait_s = from_wire.read_wait_s(request.wait_for, request.wait_ms)
-            do = lambda stage: grants.create(stage, create)  # noqa: E731 - three of a kind
-        elif kind == "renew":
+            return _Call(ticket, kind, None, wait_s, create.weight, {}, create)
+        if kind == "renew":
             renew = read_renew(message.renew)
-            do = lambda stage: grants.renew(stage, *renew)  # noqa: E731 - see above
-        elif kind == "release":
+            return _Call(ticket, kind, lambda stage: grants.renew(stage, *renew), 0.0, 1, {})
+        if kind == "release":
             release = read_release(message.release)
-            do = lambda stage: grants.release(stage, *release)  # noqa: E731 - see above
-        else:
-            raise InvalidArgumentError("call", "must be given")
-        return _Call(message.ticket, kind, do, wait_s, weight, {})
+            return _Call(ticket, kind, lambda stage: grants.release(stage, *release), 0.0, 1, {})
+        raise InvalidArgumentError("call", "must be given")
 
     # -- the writer's job ------------------------------------------------------------------
 
@@ -249,15 +250,15 @@ class CallStream:
                 break
             taken.append(pending[len(taken)])
         del pending[: len(taken)]
-        results: list[Any] = []
-        for call in taken:
-            try:
-                result = call.do(stage)
-                if call.wait_s > 0:
+        results = [_done(stage, call) for call in taken]
+        # Last: what is released makes room.
+        creates = [call.create for call in taken if call.create is not None]
+        made = iter(self._parts.grants.create_each(stage, creates))
+        for at, call in enumerate(taken):
+            if call.create is not None:
+                results[at] = result = next(made)
+                if call.wait_s > 0 and isinstance(result, Granted):
                     self._parts.waits.expect(result.allocation, call.waiting)
-            except Exception as error:  # noqa: BLE001 - it is this call's answer
-                result = error
-            results.append(result)
         self._push()
         return results
 

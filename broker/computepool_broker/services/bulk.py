@@ -47,14 +47,16 @@ class BulkService:
         """Grant each request by itself; wait up to `wait_s` seconds for all to be ACTIVE."""
         waiting: dict[str, Waiter] = {}
 
-        def one(stage: Stage, call: Create) -> Granted:
-            made = self._grants.create(stage, call)
+        def some(stage: Stage, part: Sequence[Create]) -> list[Granted | PoolError]:
+            made = self._grants.create_each(stage, part)
             if wait_s > 0:
-                self._waits.expect(made.allocation, waiting)
+                for each in made:
+                    if isinstance(each, Granted):
+                        self._waits.expect(each.allocation, waiting)
             return made
 
         try:
-            made = await self._in_slices(_by_parts(calls), one, _parts)
+            made = await self._in_slices(_by_parts(calls), some, _parts)
             newest = await self._waits.newest(waiting, wait_s)
             return [_newest(m, newest) if isinstance(m, Granted) else m for m in made]
         finally:
@@ -87,7 +89,7 @@ class BulkService:
         slices = _even(ids, SLICE_RENEWALS)
         done = await self._in_slices(
             slices,
-            lambda stage, key: self._grants.renew(stage, key, "", ttl_s),
+            _each(lambda stage, key: self._grants.renew(stage, key, "", ttl_s)),
             lambda part: len(part) // RENEWALS_PER_GRANT,
         )
         return [each if isinstance(each, PoolError) else None for each in done]
@@ -96,7 +98,7 @@ class BulkService:
         """End each for its tenant; what went wrong, in the order of `ids`."""
         done = await self._in_slices(
             _even(ids, SLICE_RELEASES),
-            lambda stage, key: self._grants.release(stage, key, "", message),
+            _each(lambda stage, key: self._grants.release(stage, key, "", message)),
             lambda part: len(part) // 2,
         )
         return [each if isinstance(each, PoolError) else None for each in done]
@@ -104,13 +106,13 @@ class BulkService:
     async def _in_slices(
         self,
         slices: Sequence[Sequence[T]],
-        one: Callable[[Stage, T], R],
+        some: Callable[[Stage, Sequence[T]], list[R | PoolError]],
         weight: Callable[[Sequence[T]], int],
     ) -> list[R | PoolError]:
-        """Do one thing for each, slice by slice; what came of it, in order."""
+        """Do something slice by slice; what came of each, in order."""
 
         def job_of(part: Sequence[T]) -> Callable[[Stage], list[R | PoolError]]:
-            return lambda stage: [_tried(one, stage, each) for each in part]
+            return lambda stage: some(stage, part)
 
         jobs = [self._submitted(job_of(part), max(1, weight(part))) for part in slices]
         out: list[R | PoolError] = []
@@ -139,11 +141,18 @@ def _newest(made: Granted, newest: dict[str, Allocation]) -> Granted:
     return made._replace(allocation=newest.get(made.allocation.id, made.allocation))
 
 
-def _tried(one: Callable[[Stage, T], R], stage: Stage, what: T) -> R | PoolError:
-    try:
-        return one(stage, what)
-    except PoolError as error:
-        return error
+def _each(
+    one: Callable[[Stage, T], R],
+) -> Callable[[Stage, Sequence[T]], list[R | PoolError]]:
+    """Doing one thing for each; an error is what came of that one."""
+
+    def tried(stage: Stage, what: T) -> R | PoolError:
+        try:
+            return one(stage, what)
+        except PoolError as error:
+            return error
+
+    return lambda stage, part: [tried(stage, each) for each in part]
 
 
 def _parts(calls: Sequence[Create]) -> int:

@@ -12,25 +12,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from computepool_broker.errors import (
     EtagMismatchError,
     LeaseEndedError,
-    NoRoomError,
     NotFoundError,
     OutcomeUnknownError,
     PoolError,
     RequestIdReusedError,
-    WarmingUpError,
 )
 from computepool_broker.ledger import lifecycle
 from computepool_broker.ledger.transaction import Committed, Transaction
 from computepool_broker.model.amounts import add, subtract
 from computepool_broker.model.records import LIVE_STATES, Allocation, EndReason
 from computepool_broker.model.request import digest_of
-from computepool_broker.placement.explain import HARD
+from computepool_broker.services.refusals import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from computepool_broker.ledger.transaction import Outcome
-    from computepool_broker.model.refusal import Refusal
     from computepool_broker.model.request import Spec
     from computepool_broker.placement.places import Place
     from computepool_broker.services.explanations import Explanations
@@ -40,10 +37,6 @@ if TYPE_CHECKING:
     Planned = tuple[Allocation, Sequence[Place]]
     Stage = Callable[[Transaction], Outcome]
 
-RETRY_SOON_MS = 2_000
-"""Retry hint when room may come back with the next release."""
-RETRY_LATE_MS = 60_000
-"""Retry hint when only the pool's make-up can change the answer."""
 POWER_WEIGHT = 32
 """What a grant by power weighs, whose parts nobody knows beforehand."""
 
@@ -76,7 +69,7 @@ class Grants:
     def __init__(self, pool: Pool, ids: AllocationIds, explanations: Explanations) -> None:
         self._pool = pool
         self._ids = ids
-        self._explanations = explanations
+        self._refusals = Refusals(pool, explanations)
 
     def create(self, stage: Stage, call: Create) -> Granted:
         """Grant one request.
@@ -87,9 +80,8 @@ class Grants:
             RequestIdReusedError: The request_id has other content.
             OutcomeUnknownError: The store failed.
         """
-        digest = b""
-        if call.request_id:
-            digest = digest_of(call.spec, call.description, call.labels)
+        digest = _digest(call)
+        if digest:
             known = self._known(call, digest)
             if known is not None:
                 return Granted(known, duplicate=True)
@@ -97,6 +89,26 @@ class Grants:
         self._commit(stage, lifecycle.grant(self._pool.state, draft, places))
         self._granted(draft)
         return Granted(draft, duplicate=False)
+
+    def create_each(self, stage: Stage, calls: Sequence[Create]) -> list[Granted | PoolError]:
+        """Grant each request by itself; what came of each, in their order.
+
+        Equal requests of one part are planned and committed together, which costs a third less.
+        So they come one after the other, where the first of them stands.
+        """
+        results: dict[int, Granted | PoolError] = {}
+        for group in _alike(calls):
+            try:
+                left = self._create_alike(stage, calls, group, results) if len(group) > 1 else group
+            except PoolError as error:  # the store has failed
+                left = []
+                results.update(dict.fromkeys(group, error))
+            for at in left:
+                try:
+                    results[at] = self.create(stage, calls[at])
+                except PoolError as error:
+                    results[at] = error
+        return [results[at] for at in range(len(calls))]
 
     def create_all(self, stage: Stage, calls: Sequence[Create]) -> list[Granted]:
         """Grant all requests in one commit, or none.
@@ -187,13 +199,43 @@ class Grants:
         known = state.request_ids.get((call.tenant, call.request_id))
         return None if known is None else _same(state.allocations[known], call, digest)
 
+    def _create_alike(
+        self,
+        stage: Stage,
+        calls: Sequence[Create],
+        group: Sequence[int],
+        results: dict[int, Granted | PoolError],
+    ) -> list[int]:
+        """Grant equal requests in one commit, as far as there is room; which are left."""
+        state, pool = self._pool.state, self._pool
+        fresh: list[int] = []
+        left: list[int] = []
+        own: set[tuple[str, str]] = set()
+        for at in group:
+            key = (calls[at].tenant, calls[at].request_id)
+            twin = bool(key[1]) and (key in state.request_ids or key in own)
+            (left if twin else fresh).append(at)
+            own.add(key)
+        began = perf_counter()
+        places = pool.planner.plan_alike(calls[group[0]].spec.shape, len(fresh))
+        pool.tally.plan_s.add(perf_counter() - began)
+        if not places:
+            return sorted(left + fresh)
+        plans = [
+            (self._draft(calls[at]), [place]) for at, place in zip(fresh, places, strict=False)
+        ]
+        self._commit(stage, _joined([lifecycle.grant(state, d, chosen) for d, chosen in plans]))
+        for at, (draft, _) in zip(fresh, plans, strict=False):
+            self._granted(draft)
+            results[at] = Granted(draft, duplicate=False)
+        return sorted(left + fresh[len(places) :])
+
     def _assumed(
         self, call: Create, own: dict[tuple[str, str], Allocation], plans: list[Planned]
     ) -> Granted:
         """One of several that are granted together: planned and held back, unless it is known."""
-        digest = b""
-        if call.request_id:
-            digest = digest_of(call.spec, call.description, call.labels)
+        digest = _digest(call)
+        if digest:
             known = own.get((call.tenant, call.request_id)) or self._known(call, digest)
             if known is not None:
                 return Granted(_same(known, call, digest), duplicate=True)
@@ -211,20 +253,25 @@ class Grants:
         places, placeable = pool.planner.plan(spec)
         pool.tally.plan_s.add(perf_counter() - began)
         if not places:
-            raise self._refused(spec, placeable)
-        wall_ms = pool.wall_ms()
-        draft = Allocation(
+            raise self._refusals.refused(spec, placeable)
+        return self._draft(call, digest), places
+
+    def _draft(self, call: Create, digest: bytes | None = None) -> Allocation:
+        """The allocation without its parts."""
+        wall_ms = self._pool.wall_ms()
+        if digest is None:
+            digest = _digest(call)
+        return Allocation(
             self._ids.next(wall_ms),
             call.tenant,
             call.request_id,
             digest,
-            spec,
+            call.spec,
             (),
             wall_ms,
             call.description,
             call.labels,
         )
-        return draft, places
 
     def _assume(self, places: Sequence[Place]) -> None:
         """Take the places as used until `_unassume`, so that what is planned next keeps off."""
@@ -248,30 +295,21 @@ class Grants:
         self._pool.start_clocks(draft)
         self._pool.grants += 1
 
-    def _refused(self, spec: Spec, placeable: int) -> NoRoomError | WarmingUpError:
-        pool = self._pool
-        pool.refusals += 1
-        if pool.warming_up:
-            pool.tally.refusals.add("WARMING_UP")
-            awaited = len(pool.expected_agents)
-            who = "1 agent has" if awaited == 1 else f"{awaited} agents have"
-            return WarmingUpError(
-                f"{who} yet to report since the broker's start", retry_after_ms=1000
-            )
-        refusal = self._explanations.refusal(spec, placeable)
-        pool.tally.refusals.add(_why(refusal))
-        if refusal.beyond_pool:
-            return NoRoomError(refusal, retry_after_ms=None)
-        # Without a center the first agents have yet to come.
-        soon = not refusal.centers or any(c.reason not in HARD for c in refusal.centers)
-        return NoRoomError(refusal, retry_after_ms=RETRY_SOON_MS if soon else RETRY_LATE_MS)
+
+def _alike(calls: Sequence[Create]) -> Iterable[list[int]]:
+    """Places of the calls, those of equal plain requests together."""
+    groups: dict[int, list[int]] = {}
+    for at, call in enumerate(calls):
+        spec = call.spec
+        plain = spec.parts == 1 and spec.power is None
+        # By identity: equal requests that came lately share one value (from_wire.SpecReader).
+        groups.setdefault(id(spec) if plain else -1 - at, []).append(at)
+    return groups.values()
 
 
-def _why(refusal: Refusal) -> str:
-    """In a word of tally.REFUSAL_REASONS."""
-    if refusal.beyond_pool:
-        return "BEYOND_POOL"
-    return refusal.centers[0].reason if refusal.centers else "NO_CENTER"
+def _digest(call: Create) -> bytes:
+    """Of what was asked for; empty when nobody will compare it."""
+    return digest_of(call.spec, call.description, call.labels) if call.request_id else b""
 
 
 def _same(known: Allocation, call: Create, digest: bytes) -> Allocation:
