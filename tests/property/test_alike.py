@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from computepool_broker.errors import NoRoomError, PoolError
 from computepool_broker.ledger.invariants import check_invariants
+from computepool_broker.placement.shape_index import LEAST_HELD
 from computepool_broker.services.grants import Create, Granted
 from support.broker_kit import BrokerKit, running_broker
 from support.builders import make_node, make_spec
@@ -67,6 +68,15 @@ def test_together_is_as_one_by_one(nodes: list[tuple[int, int]], picks: list[int
 
     got, want = asyncio.run(both())
     assert got == want
+
+
+async def test_equal_requests_fill_more_nodes_than_the_index_holds_at_once() -> None:
+    nodes = [make_node(f"n{at:03d}", gpus=1) for at in range(3 * LEAST_HELD)]
+    async with running_broker(*nodes) as kit:
+        calls = [Create("default", "", SPECS[0])] * len(nodes)
+        made = await kit.bulk.create_each([*calls, calls[0]], 0)
+        assert [isinstance(each, Granted) for each in made] == [True] * len(nodes) + [False]
+        assert check_invariants(kit.pool.state, kit.pool.columns) == []
 
 
 async def test_the_same_request_id_among_equal_requests_is_one_grant() -> None:

@@ -18,7 +18,7 @@ from computepool_broker.model.records import PartState
 from computepool_broker.placement import power, room, score, spread
 from computepool_broker.placement.filters import CompiledShape, compile_shape
 from computepool_broker.placement.places import place_on
-from computepool_broker.placement.shape_index import ShapeIndex
+from computepool_broker.placement.shape_index import MOST_HELD, ShapeIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_SHAPES = 2048
 """Indexes kept; the one used longest ago goes first."""
+MOST_ALIKE = MOST_HELD // 2
+"""So many rows can be full at once, and the index still holds others."""
 MAX_HELD = 200_000
 """Rows held by all indexes together, about 200 bytes each."""
 
@@ -67,14 +69,21 @@ class Planner:
 
         For what is committed at once: a row that is full by then is looked at again only when
         it has changed.
+
+        Args:
+            shape: Of all of them.
+            count: At most MOST_ALIKE.
         """
         index = self._index(shape)
         places: list[Place] = []
+        taken: set[int] = set()
         while len(places) < count:
             row = index.top()
             if row < 0:
                 break
-            places += self._on_row(index.compiled, row, count - len(places))
+            if row not in taken:  # it comes back when the index is made anew
+                taken.add(row)
+                places += self._on_row(index.compiled, row, count - len(places))
             if len(places) < count:
                 index.reject(row)
         return places

@@ -22,6 +22,7 @@ from computepool_broker.ledger.transaction import Committed, Transaction
 from computepool_broker.model.amounts import add, subtract
 from computepool_broker.model.records import LIVE_STATES, Allocation, EndReason
 from computepool_broker.model.request import digest_of
+from computepool_broker.placement.planner import MOST_ALIKE
 from computepool_broker.services.refusals import Refusals
 
 if TYPE_CHECKING:
@@ -304,7 +305,11 @@ def _alike(calls: Sequence[Create]) -> Iterable[list[int]]:
         plain = spec.parts == 1 and spec.power is None
         # By identity: equal requests that came lately share one value (from_wire.SpecReader).
         groups.setdefault(id(spec) if plain else -1 - at, []).append(at)
-    return groups.values()
+    return (
+        group[start : start + MOST_ALIKE]
+        for group in groups.values()
+        for start in range(0, len(group), MOST_ALIKE)
+    )
 
 
 def _digest(call: Create) -> bytes:
