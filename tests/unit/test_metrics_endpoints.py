@@ -126,6 +126,28 @@ async def test_whoever_says_nothing_is_dropped(
         assert (await get(site.address))[0].startswith("HTTP/1.1 200 ")
 
 
+async def test_whoever_reads_nothing_is_cut_off(
+    daemon: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "PATIENCE_S", 0.2)
+    async with serving(daemon) as site:
+        monkeypatch.setattr(site, "_page", lambda *_: daemon.Page(b"x" * 8_000_000, "text/plain"))
+        loop = asyncio.get_running_loop()
+        with socket.socket() as lazy:
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            lazy.setblocking(False)
+            host, _, port = site.address.partition(":")
+            await loop.sock_connect(lazy, (host, int(port)))
+            await loop.sock_sendall(lazy, b"GET /metrics HTTP/1.1\r\n\r\n")
+            async with asyncio.timeout(WITHIN_S):
+                while site.endpoint._open or not site.collected:  # noqa: ASYNC110 - nothing else tells
+                    await asyncio.sleep(0.01)
+                got = 0
+                while piece := await loop.sock_recv(lazy, 65_536):
+                    got += len(piece)
+        assert got < 8_000_000, "what it did not read in time was kept for it"
+
+
 async def test_connections_are_bounded(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon, "MOST_CONNECTIONS", 3)
     async with serving(daemon) as site:

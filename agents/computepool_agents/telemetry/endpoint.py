@@ -98,7 +98,8 @@ class Endpoint(Generic[T]):
                 else:
                     await self._talk(reader, writer)
         except (TimeoutError, OSError):
-            pass  # the other side is gone, or too slow
+            # Gone, or too slow: a mere close would keep what was not read, for as long as it takes.
+            writer.transport.abort()
         finally:
             self._open -= 1
             writer.close()
