@@ -153,7 +153,9 @@ class AsyncKeeper:
                 results = await self.engine.run(again, held.ABANDON_S)
                 made, _ = calls.parted(results)
                 granted = [each.allocation for each in made]
-            await self.engine.run(calls.release_many([each.id for each in granted]), held.ABANDON_S)
+            if granted:  # else it was refused
+                back = calls.release_many([each.id for each in granted])
+                await self.engine.run(back, held.ABANDON_S)
         except errors.PoolError as failure:
             held.log.warning("a grant was not given back, it ends with its TTL: %s", failure)
 

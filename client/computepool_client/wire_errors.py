@@ -68,7 +68,8 @@ def _without_reason(
     """What gRPC itself says, or a server that is no broker of ours."""
     if code is grpc.StatusCode.UNAVAILABLE and text.startswith(_NOT_SENT):
         return errors.UnreachableError(f"no broker answers at {endpoint}", "UNREACHABLE")
-    if code is grpc.StatusCode.UNAVAILABLE:
+    # A call that meets the moment in which a broker stops is cancelled by its gRPC.
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return errors.NoAnswerError(f"the connection to {endpoint} broke", "CONNECTION_BROKE")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         within = "in time" if timeout_s is None else f"within {timeout_s:g} s"

@@ -213,6 +213,34 @@ async def test_asking_that_is_cancelled_gives_back_what_may_have_been_granted(
     assert released(granting) == [f"a-{first.request_id}"]
 
 
+async def test_asking_that_is_cancelled_and_refused_leaves_nothing_to_give_back(
+    granting: ScriptedServices, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, hold = threading.Event(), threading.Event()
+
+    def stuck(_request: object) -> object:
+        asked.set()
+        hold.wait(10)
+        return allocation_pb2.CreateAllocationResponse()
+
+    refused = allocation_pb2.CallError(code=8, reason="NO_ROOM", message="no center has room")
+    answer = allocation_pb2.BatchCreateAllocationsResponse(
+        results=[allocation_pb2.BatchCreateResult(error=refused)]
+    )
+    granting.script("CreateAllocation", stuck)
+    granting.script("BatchCreateAllocations", answer)
+    async with AsyncPool(granting.endpoint) as pool:
+        task = asyncio.create_task(pool._allocate({"gpus": 1}))
+        await until(asked.is_set, "the broker was asked")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        hold.set()
+    assert len(granting.requests["BatchCreateAllocations"]) == 1
+    assert not granting.requests["BatchReleaseAllocations"]
+    assert not caplog.records
+
+
 async def test_one_task_renews_many_leases_and_tells_those_that_are_lost(
     granting: ScriptedServices, apool: AsyncPool
 ) -> None:

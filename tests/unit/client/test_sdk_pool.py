@@ -36,7 +36,9 @@ FULL = Failure(Code.RESOURCE_EXHAUSTED, "NO_ROOM", retry_after_s=0.1, refusal=ma
 RESERVED = allocation_pb2.ALLOCATION_STATE_RESERVED
 
 
-@pytest.mark.parametrize("failure", [UNKNOWN, WARMING, Failure(Code.UNAVAILABLE)])
+@pytest.mark.parametrize(
+    "failure", [UNKNOWN, WARMING, Failure(Code.UNAVAILABLE), Failure(Code.CANCELLED)]
+)
 def test_what_is_safe_is_tried_again_with_the_same_request_id(
     granting: ScriptedServices, pool: Pool, failure: Failure
 ) -> None:
@@ -201,6 +203,30 @@ def test_an_interrupt_while_asking_gives_back_what_may_have_been_granted(
     hold.set()
     (first,) = granting.requests["CreateAllocation"]
     assert released(granting) == [f"a-{first.request_id}"]
+
+
+def test_an_interrupt_while_asking_for_what_is_refused_leaves_nothing_to_give_back(
+    granting: ScriptedServices, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    hold = threading.Event()
+
+    def interrupted(_request: object) -> object:
+        _thread.interrupt_main(signal.SIGINT)
+        hold.wait(10)
+        return allocation_pb2.CreateAllocationResponse()
+
+    refused = allocation_pb2.CallError(code=8, reason="NO_ROOM", message="no center has room")
+    answer = allocation_pb2.BatchCreateAllocationsResponse(
+        results=[allocation_pb2.BatchCreateResult(error=refused)]
+    )
+    granting.script("CreateAllocation", interrupted)
+    granting.script("BatchCreateAllocations", answer)
+    with pytest.raises(KeyboardInterrupt):
+        pool.allocate(gpus=1)
+    hold.set()
+    assert len(granting.requests["BatchCreateAllocations"]) == 1
+    assert not granting.requests["BatchReleaseAllocations"]
+    assert not caplog.records
 
 
 def test_many_are_asked_for_together_and_given_back_together(
