@@ -22,9 +22,10 @@ from computepool_broker.rpc.answers import Answers
 from computepool_broker.rpc.bulk import BulkCalls
 from computepool_broker.rpc.explain import ExplainCalls
 from computepool_broker.rpc.from_wire import SpecReader
+from computepool_broker.rpc.interceptor import CallInterceptor
 from computepool_broker.rpc.inventory import InventoryServicer
 from computepool_broker.rpc.lists import Lists
-from computepool_broker.rpc.server import BrokerServer, bare_server
+from computepool_broker.rpc.server import BrokerServer
 from computepool_broker.rpc.stream import stream_parts
 from computepool_broker.rpc.to_wire import SpecWriter
 from computepool_broker.rpc.watches import WatchCalls
@@ -99,7 +100,8 @@ class Broker:
         self._agents = agents = AgentService(pool, random.SystemRandom().random)
         # Names need to be unlike each other, not hard to guess.
         ids = AllocationIds(random.Random(secrets.randbits(64)).getrandbits)  # noqa: S311 - see above
-        explanations, waits = Explanations(pool), Waits(pool)
+        explanations = Explanations(pool)
+        self._waits = waits = Waits(pool)
         grants = Grants(pool, ids, explanations)
         answers = Answers(pool, writer, lambda: self._store.durable)
         inventory = InventoryService(pool)
@@ -116,7 +118,7 @@ class Broker:
         pool.followers.append(LifeLog(whole=config.log_level == "debug"))
         self._metrics = make_metrics(pool, config)
         self._server = BrokerServer(
-            bare_server(pool.tally, log_calls=config.log_level == "debug"),
+            CallInterceptor(pool.tally, log_calls=config.log_level == "debug"),
             AgentServicer(agents, pool, reader, writer),
             AllocationServicer(
                 AllocationService(pool, grants, waits),
@@ -187,6 +189,7 @@ class Broker:
             self.pool.closing.set()
             self._agents.hang_up()
             self._watches.hang_up()
+            self._waits.hang_up()
             await self._server.stop(0 if self._failed else self._config.stop_grace_s)
             if self._metrics is not None:
                 await self._metrics.stop()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
-from computepool.v1 import inventory_pb2
+from computepool.v1 import allocation_pb2, inventory_pb2
+from support.caller import RESERVED, Caller, reason_of, spec
 from support.load import Load, all_comes_back, check_book, settled
 from support.local_pool import CENTERS, DEVICES
+from support.processes import eventually
 
 if TYPE_CHECKING:
-    from support.caller import Caller
     from support.local_pool import LocalPool
 
 pytestmark = pytest.mark.timeout(90)
@@ -54,6 +59,80 @@ async def test_open_doorbells_do_not_hold_up_the_stop(pool: LocalPool) -> None:
     began = time.monotonic()
     assert await broker.stop(within_s=grace_s) == 0
     assert time.monotonic() - began < grace_s / 4
+
+
+async def test_grants_that_wait_for_their_agents_do_not_hold_up_the_stop(
+    pool: LocalPool, caller: Caller
+) -> None:
+    grace_s = 60.0
+    broker = pool.broker(
+        stop_grace_s=f"{grace_s:g}",
+        admit_timeout_s="60",
+        disconnected_after_s="60",
+        lost_after_s="120",
+    )
+    region = pool.region()
+    broker.start()
+    await broker.ready()
+    region.start()
+    await region.ready()
+    region.kill()
+    request = allocation_pb2.CreateAllocationRequest(
+        spec=spec(1), wait_for=allocation_pb2.WAIT_FOR_ACTIVE, wait_ms=60_000
+    )
+    batch = allocation_pb2.BatchCreateAllocationsRequest(
+        requests=[allocation_pb2.CreateAllocationRequest(spec=spec(1)) for _ in range(2)],
+        wait_for=request.wait_for,
+        wait_ms=request.wait_ms,
+    )
+    stream = allocation_pb2.StreamAllocationsRequest(create=request)
+    single: Any = caller.allocations.CreateAllocation(request)
+    several: Any = caller.allocations.BatchCreateAllocations(batch)
+    streamed: Any = caller.allocations.StreamAllocations(iter([stream]))
+
+    async def all_are_granted() -> bool:
+        return len(await caller.all()) == 4
+
+    await eventually(all_are_granted, "all are granted")
+    began = time.monotonic()
+    broker.signal(signal.SIGTERM)
+    answers = [(await single).allocation]
+    answers += [result.created.allocation for result in (await several).results]
+    answers += [result.create.allocation for result in (await streamed.read()).results]
+    assert [answer.state for answer in answers] == [RESERVED] * 4
+    assert await broker.ended(grace_s) == 0
+    assert time.monotonic() - began < grace_s / 4
+    assert "Traceback" not in broker.log
+
+
+async def test_calls_that_come_while_the_broker_stops_are_told_so(pool: LocalPool) -> None:
+    broker, region = pool.broker(), pool.region()
+    broker.start()
+    await broker.ready()
+    region.start()
+    await region.ready()
+    told: Counter[tuple[str, str]] = Counter()
+
+    async def call() -> None:
+        async with Caller(pool.target) as caller:
+            while True:
+                try:
+                    await caller.view()
+                    told["OK", ""] += 1
+                except grpc.aio.AioRpcError as error:
+                    told[error.code().name, reason_of(error)] += 1
+                    return
+
+    calling = [asyncio.create_task(call()) for _ in range(8)]
+
+    async def answered() -> bool:
+        return told["OK", ""] > 100
+
+    await eventually(answered, "all are at it")
+    assert await broker.stop() == 0
+    await asyncio.gather(*calling)
+    del told["OK", ""]
+    assert told == {("UNAVAILABLE", "STOPPING"): 8}
 
 
 async def test_second_broker_on_the_same_store_is_refused(pool: LocalPool, caller: Caller) -> None:

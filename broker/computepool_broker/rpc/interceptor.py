@@ -7,7 +7,8 @@ metadata looked at.
 
 from __future__ import annotations
 
-from time import perf_counter
+import asyncio
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -17,7 +18,12 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 from structlog.contextvars import bind_contextvars
 
-from computepool_broker.errors import InvalidArgumentError, OverloadedError, PoolError
+from computepool_broker.errors import (
+    InvalidArgumentError,
+    OverloadedError,
+    PoolError,
+    StoppingError,
+)
 from computepool_broker.rpc.errors import CODES, abort, call_id
 from computepool_broker.rpc.sizes import check_size, most_bytes
 from computepool_broker.services.tally import Calls, Tally
@@ -34,6 +40,11 @@ NOT_OURS: Final = "/grpc.reflection."
 OK, CANCELLED, INTERNAL = "OK", "CANCELLED", "INTERNAL"
 MAX_CALLS: Final = 20_000
 """Unary calls under way at once, over all clients: each waits with its message in memory."""
+
+QUIET_S: Final = 0.02
+"""A broker that stops waits until no call has come for so long,"""
+MOST_QUIET_S: Final = 1.0
+"""but no longer than this."""
 
 log = structlog.get_logger()
 
@@ -53,6 +64,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._log_calls = log_calls
         self._wrapped: dict[str, Handler] = {}
         self._under_way = _UnderWay()
+
+    async def wind_down(self) -> None:
+        """Refuse unary calls from now on; returns when no more come, or after a second.
+
+        gRPC cancels what has come and was not taken when a server stops. Who is refused by us
+        knows that nothing was done, and comes back later.
+        """
+        await self._under_way.wind_down()
 
     async def intercept_service(
         self,
@@ -85,8 +104,20 @@ class _UnderWay:
 
     def __init__(self) -> None:
         self.calls = 0
+        self._stopping = False
+        self._refused = 0
+
+    async def wind_down(self) -> None:
+        self._stopping = True
+        over_s, before = monotonic() + MOST_QUIET_S, -1
+        while before != self._refused and monotonic() < over_s:
+            before = self._refused
+            await asyncio.sleep(QUIET_S)
 
     def check(self) -> None:
+        if self._stopping:
+            self._refused += 1
+            raise StoppingError("the broker is stopping", retry_after_ms=1_000)
         if self.calls > MAX_CALLS:
             raise OverloadedError(
                 f"{MAX_CALLS} calls are under way already",

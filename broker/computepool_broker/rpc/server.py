@@ -19,6 +19,7 @@ from computepool.v1 import (
     inventory_pb2_grpc,
 )
 from computepool_broker.rpc import health
+from computepool_broker.rpc.backlog import shorten
 from computepool_broker.rpc.interceptor import CallInterceptor
 from computepool_broker.rpc.sizes import MAX_MESSAGE_BYTES
 from computepool_broker.services.tally import Tally
@@ -65,7 +66,10 @@ SERVICES = (
 
 def bare_server(tally: Tally | None = None, *, log_calls: bool = False) -> grpc.aio.Server:
     """A server with our options and interceptors and no services (benchmarks measure on it)."""
-    interceptor = CallInterceptor(tally or Tally(), log_calls=log_calls)
+    return _server(CallInterceptor(tally or Tally(), log_calls=log_calls))
+
+
+def _server(interceptor: CallInterceptor) -> grpc.aio.Server:
     options = (*OPTIONS, ("grpc.max_allowed_incoming_connections", most_connections()))
     return grpc.aio.server(interceptors=[interceptor], options=options)
 
@@ -96,12 +100,13 @@ class BrokerServer:
 
     def __init__(
         self,
-        server: grpc.aio.Server,
+        interceptor: CallInterceptor,
         agents: AgentServicer,
         allocations: AllocationServicer,
         inventory: InventoryServicer,
     ) -> None:
-        self._server = server
+        self._interceptor = interceptor
+        self._server = _server(interceptor)
         self._health = health.Health(SERVICES)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, self._server)
         allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocations, self._server)
@@ -125,6 +130,7 @@ class BrokerServer:
                 " (port 0: a free one)"
             ) from error
         await self._server.start()
+        shorten(bound)
         return bound
 
     def set_serving(self, *, serving: bool) -> None:
@@ -134,4 +140,5 @@ class BrokerServer:
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, let the running ones end within `grace_s` seconds."""
         await self._health.close()
+        await self._interceptor.wind_down()
         await self._server.stop(grace_s)

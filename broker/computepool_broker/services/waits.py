@@ -20,6 +20,18 @@ class Waits:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._over = False
+
+    def hang_up(self) -> None:
+        """Let nobody wait any longer: no agent reports to a broker that stops.
+
+        Who waits is answered with the state reached.
+        """
+        self._over = True
+        for waiters in self._pool.waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.cancel()
 
     def expect(self, allocation: Allocation, waiting: dict[str, Waiter]) -> None:
         """Add a waiter to `waiting`, unless there is nothing to wait for.
@@ -27,7 +39,9 @@ class Waits:
         To be called in the job that makes the allocation, not when that is durable: by then
         ACTIVE may be so too, and be missed.
         """
-        if allocation.state is AllocationState.RESERVED and allocation.id not in waiting:
+        if self._over or allocation.state is not AllocationState.RESERVED:
+            return
+        if allocation.id not in waiting:
             waiter: Waiter = asyncio.get_running_loop().create_future()
             waiting[allocation.id] = waiter
             self._pool.waiters.setdefault(allocation.id, []).append(waiter)
@@ -36,8 +50,8 @@ class Waits:
         """Wait up to `wait_s` seconds for all; the newest durable states, by id."""
         if not waiting:
             return {}
-        _, late = await asyncio.wait(waiting.values(), timeout=wait_s)
-        if late:
+        await asyncio.wait(waiting.values(), timeout=wait_s)
+        if not all(waiter.done() and not waiter.cancelled() for waiter in waiting.values()):
             return await self._pool.committer.submit(lambda _: self._read(waiting))
         return {key: waiter.result() for key, waiter in waiting.items()}
 
