@@ -128,7 +128,9 @@ class AllocationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAllocations(self, request, context):
-        """Lists by id; pages are stable.
+        """Lists, by page; pages are stable while allocations come and go.
+        Errors: INVALID_ARGUMENT naming the field ("filter", "order_by",
+        "page_token").
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,10 @@ class AllocationServiceStub:
     GetAllocation: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.GetAllocationRequest, _allocation_pb2.GetAllocationResponse]
     """Errors: NOT_FOUND."""
     ListAllocations: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.ListAllocationsRequest, _allocation_pb2.ListAllocationsResponse]
-    """Lists by id; pages are stable."""
+    """Lists, by page; pages are stable while allocations come and go.
+    Errors: INVALID_ARGUMENT naming the field ("filter", "order_by",
+    "page_token").
+    """
     RenewAllocation: _grpc.UnaryUnaryMultiCallable[_allocation_pb2.RenewAllocationRequest, _allocation_pb2.RenewAllocationResponse]
     """Makes the TTL start anew.
     Errors: NOT_FOUND; FAILED_PRECONDITION LEASE_ENDED; ABORTED ETAG_MISMATCH.
@@ -106,7 +109,10 @@ class AllocationServiceAsyncStub(AllocationServiceStub):
     GetAllocation: _aio.UnaryUnaryMultiCallable[_allocation_pb2.GetAllocationRequest, _allocation_pb2.GetAllocationResponse]  # type: ignore[assignment]
     """Errors: NOT_FOUND."""
     ListAllocations: _aio.UnaryUnaryMultiCallable[_allocation_pb2.ListAllocationsRequest, _allocation_pb2.ListAllocationsResponse]  # type: ignore[assignment]
-    """Lists by id; pages are stable."""
+    """Lists, by page; pages are stable while allocations come and go.
+    Errors: INVALID_ARGUMENT naming the field ("filter", "order_by",
+    "page_token").
+    """
     RenewAllocation: _aio.UnaryUnaryMultiCallable[_allocation_pb2.RenewAllocationRequest, _allocation_pb2.RenewAllocationResponse]  # type: ignore[assignment]
     """Makes the TTL start anew.
     Errors: NOT_FOUND; FAILED_PRECONDITION LEASE_ENDED; ABORTED ETAG_MISMATCH.
@@ -186,7 +192,10 @@ class AllocationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _allocation_pb2.ListAllocationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_allocation_pb2.ListAllocationsResponse, _abc.Awaitable[_allocation_pb2.ListAllocationsResponse]]:
-        """Lists by id; pages are stable."""
+        """Lists, by page; pages are stable while allocations come and go.
+        Errors: INVALID_ARGUMENT naming the field ("filter", "order_by",
+        "page_token").
+        """
 
     @_abc_1.abstractmethod
     def RenewAllocation(
