@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SERVICE = "/computepool.v1.AllocationService"
 BUSY = Plan(in_flight=64, seconds=1.6)
-STREAM_CALLS, STREAMS = 500, 4
+STREAM_CALLS, STREAMS, STREAM_MILLI = 500, 4, 50
 BATCH, BATCHES = 100, 2
 STREAM_TARGET, BATCH_TARGET = 2.0, 4.0
 LEASES, RENEW_EVERY_S, RENEW_TARGET = 100_000, 30.0, 0.1
@@ -119,7 +119,9 @@ def run_stream(out: Output, folder: Path) -> None:
     """StreamAllocations, one allocation a message, over a few streams of one connection."""
 
     def target(ready: Pool) -> Target:
-        call = wire.StreamAllocationsRequest(ticket=1, create=small_request())
+        request = small_request()
+        request.spec.part.device_milli = STREAM_MILLI  # so that the pool has room for all rounds
+        call = wire.StreamAllocationsRequest(ticket=1, create=request)
         return Target(
             "ours",
             ready.address,
