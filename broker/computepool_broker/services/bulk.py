@@ -58,6 +58,8 @@ class BulkService:
         try:
             made = await self._in_slices(_by_parts(calls), some, _parts)
             newest = await self._waits.newest(waiting, wait_s)
+            if not newest:
+                return made
             return [_newest(m, newest) if isinstance(m, Granted) else m for m in made]
         finally:
             self._waits.forget(waiting)
