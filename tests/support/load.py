@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from computepool.v1 import types_pb2
 
 # Nothing was decided, or nobody knows what: repeat, with the same request_id.
-_OPEN = (
+OPEN = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -166,7 +166,7 @@ class Load:
             try:
                 answer = await call()
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _OPEN:
+                if error.code() not in OPEN:
                     self.book.answers += 1
                     raise
                 self.book.open[reason_of(error)] += 1
