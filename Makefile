@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STATE ?= state
 ARGS ?=
 
-.PHONY: help setup up test lint types layers protos protos-check check bench clean
+.PHONY: help setup up test fuzz lint types layers protos protos-check check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,10 @@ up: $(VENV)/.ready ## start a whole pool here: broker, this machine, a simulated
 test: $(VENV)/.ready ## run all tests (ARGS="-k name" for some)
 	@bash tools/test_servers.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+MINUTES ?= 1
+fuzz: $(VENV)/.ready ## throw bad bytes at every service for MINUTES=n
+	@COMPUTEPOOL_FUZZ_SECONDS=$$(($(MINUTES) * 60 / 4)) $(BIN)/python -m pytest -q -s tests/fuzz $(ARGS)
 
 lint: $(VENV)/.ready ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from bench import agent, allocate, bulk, echo, engine, explain, sync, watch
+from bench import agent, allocate, bulk, echo, engine, explain, flood, sync, watch
 from bench.output import RESULTS, Output, remark
 from bench.process import BenchError, need_cores
 
@@ -30,6 +30,7 @@ BENCHES: dict[str, Callable[[Output, Path], None]] = {
     "explain": explain.run,
     "agent": agent.run,
     "watch": watch.run,
+    "flood": flood.run,
 }
 
 

@@ -259,3 +259,16 @@ async def test_a_thousand_creates_that_wait_and_go_leave_nothing(
 
     await eventually(all_back, "everything has come back", 40)
     await calm(caller, broker)
+
+
+async def test_a_thousand_clients_that_come_at_once_are_all_served(
+    pool: LocalPool, caller: Caller, broker: Watched
+) -> None:
+    # More than may wait at the door: the kernel has the others try again by themselves.
+    async def one(channel: Any) -> None:
+        request = wire.ListAllocationsRequest(page_size=1)
+        await AllocationServiceStub(channel).ListAllocations(request, timeout=60)
+
+    async with channels(pool.target, 1_000) as made:
+        await asyncio.gather(*map(one, made))
+    await calm(caller, broker)

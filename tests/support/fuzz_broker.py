@@ -11,6 +11,7 @@ import asyncio
 import zlib
 from contextlib import asynccontextmanager
 from random import Random
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -26,6 +27,7 @@ from computepool_broker.rpc.explain import ExplainCalls
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.interceptor import CallInterceptor
 from computepool_broker.rpc.inventory import InventoryServicer
+from computepool_broker.rpc.server import bare_server
 from computepool_broker.rpc.sizes import MAX_MESSAGE_BYTES
 from computepool_broker.rpc.stream import stream_parts
 from computepool_broker.services.ids import AllocationIds
@@ -47,6 +49,12 @@ LONG = 300
 """Bytes: longer messages, which mostly repeat themselves, are shown packed."""
 SECONDS_LEFT = (None, 0.0, 0.05, 30.0)
 """What a call's deadline may leave."""
+
+
+REAL_S = 0.1
+"""The deadline of calls over a socket."""
+SETTLE_S = 10.0
+GRPCS_OWN = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 class Case(NamedTuple):
@@ -196,6 +204,42 @@ class FuzzBroker:
             assert context.status is not None
             return []
 
+    # -- over a socket ---------------------------------------------------------------------
+
+    async def call_over(self, channel: grpc.aio.Channel, case: Case) -> None:
+        """Make one call as a client does, and look at everything after it."""
+        handler = await self.handlers.of(case.method)
+        name, left_s = case.method, REAL_S if case.left_s is None else min(REAL_S, case.left_s)
+        wire: Any = channel
+        if handler.unary_unary is not None:
+            call: Any = wire.unary_unary(name)(case.messages[0], timeout=left_s)
+        elif handler.stream_stream is not None:
+            call = wire.stream_stream(name)(iter(case.messages), timeout=left_s)
+        else:
+            call = wire.unary_stream(name)(case.messages[0], timeout=left_s)
+        try:
+            await (call if handler.unary_unary is not None else _heard(call))
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in GRPCS_OWN:
+                check_status(
+                    error.code(), error.details() or "", list(error.trailing_metadata() or ())
+                )
+        call.cancel()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait until all is as it must be: a call ends for its client before it does here."""
+        deadline = monotonic() + SETTLE_S
+        while True:
+            try:
+                self.check()
+            except AssertionError:
+                if monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.005)
+            else:
+                return
+
     # -- what must hold ----------------------------------------------------------------------
 
     def check(self) -> None:
@@ -211,6 +255,12 @@ class FuzzBroker:
         assert self.streams.open == kit.watches.open.open == kit.watches.draining.open == 0
         assert self.interceptor._under_way.calls == self.unanswered.calls == 0
         assert "INTERNAL" not in pool.tally.errors.by_name
+
+
+async def _heard(call: Any) -> None:
+    """All messages of a stream, until its deadline."""
+    async for _ in call:
+        pass
 
 
 async def _listened(source: Any) -> list[Any]:
@@ -284,5 +334,23 @@ async def play(cases: Sequence[Case]) -> None:
         async with fuzz_broker() as broker:
             for case in cases:
                 await broker.call(case)
+    bad = [line for line in lines if line["log_level"] in ("error", "critical")]
+    assert not bad, bad
+
+
+async def play_over(cases: Sequence[Case]) -> None:
+    """The same over a real socket, in real time."""
+    with capture_logs() as lines:
+        async with fuzz_broker() as broker:
+            on = bare_server(broker.kit.pool.tally)
+            broker.serve_on(on)
+            port = on.add_insecure_port("127.0.0.1:0")
+            await on.start()
+            try:
+                async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                    for case in cases:
+                        await broker.call_over(channel, case)
+            finally:
+                await on.stop(None)
     bad = [line for line in lines if line["log_level"] in ("error", "critical")]
     assert not bad, bad

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import structlog
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -14,7 +15,6 @@ from computepool_broker.errors import InvalidArgumentError, NoRoomError, PoolErr
 from computepool_broker.rpc.to_wire import short_refusal
 
 if TYPE_CHECKING:
-    import grpc
     from google.protobuf.message import Message
 
 DOMAIN = "computepool"
@@ -107,7 +107,10 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: BaseExceptio
     trailing = tuple(status.trailing_metadata)
     if given:
         trailing += ((CALL_ID, given),)
-    await context.abort(status.code, status.details, trailing)
+    try:
+        await context.abort(status.code, status.details, trailing)
+    except grpc.aio.InternalError:
+        log.debug("client_gone")  # its connection ended: there is nobody to tell
 
 
 def call_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,7 +14,7 @@ import pytest
 from computepool.v1 import agent_pb2, types_pb2
 from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError, SessionStaleError
-from computepool_broker.rpc import interceptor, server, sizes, stream
+from computepool_broker.rpc import backlog, interceptor, server, sizes, stream
 from computepool_broker.rpc.server import bare_server
 from support.broker_kit import running_broker
 from support.builders import make_agent, make_node
@@ -304,3 +307,28 @@ async def test_a_thousand_doorbells_of_one_session_are_one(
     await eventually(one_left, "all but the last have ended", 60)
     for call in calls:
         call.cancel()
+
+
+# -- those who come too fast -----------------------------------------------------------------
+
+
+def test_a_short_queue_leaves_those_who_come_too_fast_unanswered() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=4_096) as listening, ExitStack() as stack:
+        assert backlog.shorten(listening.getsockname()[1], 2) == 1
+        coming = []
+        for _ in range(20):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listening.getsockname())
+            coming.append(one)
+        _, connected, _ = select.select([], coming, [], 0.2)
+        assert 0 < len(connected) <= 4
+
+
+async def test_the_queue_of_a_server_is_found() -> None:
+    on = bare_server()
+    port = on.add_insecure_port("127.0.0.1:0")
+    await on.start()
+    assert backlog.shorten(port) >= 1
+    assert backlog.shorten(1) == 0
+    await on.stop(None)
