@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 ENV_PREFIX = "COMPUTEPOOL_"
+MAX_FILE_BYTES = 64 * 1024
+"""Of a config file."""
 
 
 class ConfigError(ValueError):
@@ -133,10 +135,16 @@ def is_loopback(host: str) -> bool:
 def from_file(path: Path) -> dict[str, Any]:
     """Settings of a TOML file; raises ConfigError."""
     try:
-        return tomllib.loads(path.read_text())
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"config: cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    if len(raw) > MAX_FILE_BYTES:
+        raise ConfigError(f"config: {path}: longer than {MAX_FILE_BYTES:,} bytes")
+    try:
+        return tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
+        # Besides TOMLDecodeError: no UTF-8, integers too long for Python, nesting too deep.
         raise ConfigError(f"config: {path}: {error}") from error
 
 

@@ -1,10 +1,12 @@
 """The command `computepool`: puts its groups together and turns errors into statuses."""
 
+import errno
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +34,8 @@ from computepool_client.cli.doctor import command as doctor
 from computepool_client.cli.top import command as top
 from computepool_client.cli.up import command as up
 
+_LEAST_COLUMNS = 10
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _EPILOG = (
     "Exit status: 0 done, 2 wrong usage, 3 no room, 4 not found, 5 no broker answers or it is not"
     " ready, 6 refused in the present state, 1 anything else, 130 interrupted."
@@ -87,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status; never raises."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = connection.json_wanted(given)
+    _mend_surroundings()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets another, not an error.
         if isinstance(stream, io.TextIOWrapper):
@@ -99,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return leaving.code if isinstance(leaving.code, int) else exits.Exit.FAILED
     except errors.PoolError as error:
         return exits.tell(error, as_json=as_json)
-    except BrokenPipeError:
-        return _without_reader()
+    except OSError as error:
+        return _unwritten(error, as_json=as_json)
     except KeyboardInterrupt:
         return exits.Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last stop: no traceback to a user
@@ -108,8 +113,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else exits.Exit.DONE
 
 
-def _without_reader() -> int:
-    """Whoever read our output has gone; nothing may be flushed to it at exit."""
+def _mend_surroundings() -> None:
+    """Closed standard streams, and a terminal of no width, are as good as none."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It takes the free number of the closed one, which else the first connection gets.
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - until the end
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns) < _LEAST_COLUMNS:
+        del os.environ["COLUMNS"]
+
+
+def _unwritten(error: OSError, *, as_json: bool) -> int:
+    """Whoever read our output has gone, or there is no room for it."""
+    gone = isinstance(error, BrokenPipeError)
+    if not gone:
+        if error.errno not in _NOT_WRITTEN or error.filename is not None:
+            return _unforeseen(error, as_json=as_json)
+        text = f"the output cannot be written: {error.strerror}"
+        exits.tell_plainly(text, exits.Exit.FAILED, as_json=as_json, reason="OUTPUT")
+    # Nothing may be flushed to it at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return exits.Exit.FAILED
 

@@ -139,14 +139,15 @@ def from_file() -> dict[str, Found]:
     """
     where = path()
     try:
-        raw = where.read_bytes() if where.stat().st_size <= _LARGEST_BYTES else None
+        with where.open("rb") as file:
+            raw = file.read(_LARGEST_BYTES + 1)
     except FileNotFoundError:
         if os.environ.get(FILE_VARIABLE):
             raise _bad(where, None, f"there is no such file ({FILE_VARIABLE} names it)") from None
         return {}
     except OSError as error:
         raise _bad(where, None, f"cannot be read: {error.strerror}") from None
-    if raw is None:
+    if len(raw) > _LARGEST_BYTES:
         raise _bad(where, None, "is too large for a config file: more than 64 KiB")
     text = _text(where, raw)
     return {key: _checked(where, text, key, value) for key, value in _toml(where, text).items()}
@@ -168,6 +169,8 @@ def _toml(where: Path, text: str) -> dict[str, Any]:
         message = str(error) if at is None else str(error).replace(at[0], "")
         line = text.count("\n") + 1 if at is None else int(at[1])
         raise _bad(where, line, f"is no TOML: {message}") from None
+    except (ValueError, RecursionError) as error:  # numbers too long, nesting too deep for Python
+        raise _bad(where, None, f"is no TOML: {error}") from None
 
 
 def _checked(where: Path, text: str, key: str, value: object) -> Found:

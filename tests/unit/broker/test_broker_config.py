@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from computepool_broker.config import ConfigError, build, from_env, from_file, split_address
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_defaults_are_valid_and_later_layers_win() -> None:
@@ -70,3 +67,24 @@ def test_a_file_that_is_missing_or_no_toml_is_refused(tmp_path: Path) -> None:
 
 def test_an_address_comes_apart() -> None:
     assert split_address("[::1]:7600") == ("[::1]", 7600)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"\xff\xfe", "can't decode"),
+        (b"a = " + b"9" * 5_000, "Exceeds the limit"),
+        (b"a = " + b"[" * 5_000, "recursion"),
+        (b"#" * 70_000, "longer than 65,536 bytes"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, text: bytes, why: str) -> None:
+    path = tmp_path / "broker.toml"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match=why):
+        from_file(path)
+
+
+def test_a_file_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="longer than"):
+        from_file(Path("/dev/zero"))

@@ -254,3 +254,88 @@ def _reader(file: int) -> Callable[[], str]:
             return ""
 
     return read
+
+
+@pytest.mark.parametrize("given", [["agents"], ["agents", "--json"], ["--help"]])
+def test_closed_streams_are_no_failure(services: ScriptedServices, given: list[str]) -> None:
+    services.script("ListAgents", inventory_pb2.ListAgentsResponse())
+    command = [sys.executable, "-m", "computepool_client.cli.main", *given]
+    ran = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&- >&-', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr.strip() in ("", "No agents.")) == (0, True), ran.stderr
+
+
+@pytest.mark.parametrize("given", [["agents"], ["agents", "--json"], ["--help"]])
+def test_output_without_room_is_told_in_a_sentence(
+    services: ScriptedServices, given: list[str]
+) -> None:
+    agent = inventory_pb2.Agent(name="agent-1")
+    services.script("ListAgents", inventory_pb2.ListAgentsResponse(agents=[agent]))
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "computepool_client.cli.main", *given],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert "the output cannot be written: No space left on device" in ran.stderr
+    assert "unforeseen" not in ran.stderr
+    assert "Exception ignored" not in ran.stderr
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_of_no_width_is_one_that_nobody_knows(
+    services: ScriptedServices, columns: str
+) -> None:
+    agent = inventory_pb2.Agent(name="agent-1")
+    services.script("ListAgents", inventory_pb2.ListAgentsResponse(agents=[agent]))
+    ran = subprocess.run(
+        [sys.executable, "-m", "computepool_client.cli.main", "agents"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "COLUMNS": columns},
+    )
+    assert "agent-1" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("field", "flag"),
+    [
+        ("spec.part.min_device_memory_mib", "--min-gpu-memory"),
+        ("spec.part.resources.extras[nvme]", "--extra"),
+        ("labels[a b]", "--label"),
+        ("spec.node_labels", "--node-label"),
+        ("request_id", "--request-id"),
+        ("spec.part.unheard_of", "spec.part.unheard_of"),
+    ],
+)
+def test_what_the_broker_does_not_take_is_named_by_its_flag(
+    services: ScriptedServices, capsys: Capture, field: str, flag: str
+) -> None:
+    refused = Failure(
+        Code.INVALID_ARGUMENT, "INVALID_FIELD", f"{field}: too much", fields={field: "too much"}
+    )
+    services.script("CreateAllocation", refused)
+    assert main(["allocate", "--gpus", "1"]) == 2
+    assert capsys.readouterr().err == f"Error: {flag}: too much\n"
+    assert main(["allocate", "--gpus", "1", "--json"]) == 2
+    assert json.loads(capsys.readouterr().err)["error"]["fields"][0]["field"] == field
+
+
+@pytest.mark.parametrize("command", ["allocate --gpus 1", "renew a-1"])
+def test_a_time_to_live_out_of_range_is_told_with_the_range(capsys: Capture, command: str) -> None:
+    assert main([*command.split(), "--ttl", "9s", "--json"]) == 2
+    assert (
+        "'9s' is out of range: 10s to 365d"
+        in json.loads(capsys.readouterr().err)["error"]["message"]
+    )

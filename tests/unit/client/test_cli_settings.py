@@ -106,6 +106,14 @@ def test_a_file_that_cannot_be_read_is_told(
     config_file.write_bytes(b"#" * 70_000)
     assert main(["agents"]) == 2
     assert "too large" in capsys.readouterr().err
+    for deep in (b"a = " + b"[" * 5_000, b"a = " + b"9" * 5_000):
+        config_file.write_bytes(deep)
+        assert main(["agents"]) == 2
+        assert f"{config_file}: is no TOML" in capsys.readouterr().err
+    monkeypatch.setenv("COMPUTEPOOL_CLIENT_CONFIG", "/dev/zero")
+    assert main(["agents"]) == 2
+    assert "/dev/zero: is too large" in capsys.readouterr().err
+    monkeypatch.setenv("COMPUTEPOOL_CLIENT_CONFIG", str(config_file))
     config_file.unlink()
     config_file.mkdir()
     assert main(["agents"]) == 2
