@@ -54,6 +54,8 @@ SECONDS_LEFT = (None, 0.0, 0.05, 30.0)
 REAL_S = 0.1
 """The deadline of calls over a socket."""
 SETTLE_S = 10.0
+CLIENTS_OWN = "Internal error from Core"
+"""What gRPC's client says, instead of the status, when a stream ends while it still sends."""
 GRPCS_OWN = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -220,7 +222,8 @@ class FuzzBroker:
         try:
             await (call if handler.unary_unary is not None else _heard(call))
         except grpc.aio.AioRpcError as error:
-            if error.code() not in GRPCS_OWN:
+            overtaken = handler.stream_stream is not None and error.details() == CLIENTS_OWN
+            if error.code() not in GRPCS_OWN and not overtaken:
                 check_status(
                     error.code(), error.details() or "", list(error.trailing_metadata() or ())
                 )
@@ -281,7 +284,8 @@ async def _listened(source: Any) -> list[Any]:
 
 def check_status(code: grpc.StatusCode, text: str, trailing: Any) -> None:
     """That an error is one of the table's, with its reason, and small."""
-    packed = dict(trailing)["grpc-status-details-bin"]
+    packed = dict(trailing).get("grpc-status-details-bin")
+    assert packed, f"no details: {code.name}: {text}"
     status = status_pb2.Status.FromString(packed)
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     kinds = {detail.TypeName().rpartition(".")[2]: detail for detail in status.details}
