@@ -77,7 +77,7 @@ def _read(text: str) -> WatchToken | None:
         body = whole[: -_CHECKSUM.size]
         (checksum,) = _CHECKSUM.unpack(whole[-_CHECKSUM.size :])
         version, life, query, epoch, revision, seen = _LAYOUT.unpack_from(body)
-        if version != VERSION or binascii.crc32(body) != checksum:
+        if version != VERSION or binascii.crc32(body) != checksum or revision > seen:
             return None
         return WatchToken(life, query, epoch, revision, seen, body[_LAYOUT.size :].decode())
     except (ValueError, struct.error):

@@ -200,3 +200,10 @@ def test_a_token_says_what_was_written_into_it() -> None:
     want = WatchToken(b"12345678", query_hash("x"), 3, 2**40, 2**41, "a" * 16)
     assert read(write(want), query_hash("x")) == want
     assert len(write(want)) <= 100
+
+
+def test_a_token_that_has_told_more_than_it_has_seen_is_none_of_ours() -> None:
+    forged = WatchToken(b"l" * 8, NO_FILTER, epoch=1, revision=2**63, seen=5, identity="store")
+    assert read(write(forged._replace(revision=5)), NO_FILTER).revision == 5
+    with pytest.raises(InvalidArgumentError, match="no token of a watch"):
+        read(write(forged), NO_FILTER)
