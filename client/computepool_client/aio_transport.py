@@ -30,7 +30,7 @@ class AsyncTransport:
             stub = self._stubs.get(method.path) or self._stub(method, self._channel.unary_unary)
             answer: A = await stub(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            raise wire_errors.of_rpc(error, self.endpoint, timeout_s) from error
+            raise wire_errors.in_keywords(error, self.endpoint, timeout_s) from error
         except grpc.aio.UsageError as error:  # what gRPC says of a closed channel
             raise errors.ClosedError(str(error), "CLOSED") from error
         return answer
@@ -43,7 +43,7 @@ class AsyncTransport:
             async for message in call:
                 yield message
         except grpc.RpcError as error:
-            raise wire_errors.of_rpc(error, self.endpoint, None) from error
+            raise wire_errors.in_keywords(error, self.endpoint, None) from error
         finally:
             call.cancel()
 

@@ -18,6 +18,7 @@ from computepool_client import (
     to_wire,
     values,
     wire_errors,
+    wording,
 )
 from computepool_client.asking import Order, Wait
 
@@ -225,7 +226,7 @@ def _check_active(grants: Sequence[Grant], wait: Wait) -> None:
 
 def _result(message: allocation_pb2.BatchCreateResult) -> Grant | errors.PoolError:
     if message.HasField("error"):
-        return wire_errors.of_call(message.error)
+        return wording.reworded(wire_errors.of_call(message.error), wording.keyword)
     return Grant(from_wire.allocation(message.created.allocation), message.created.duplicate)
 
 

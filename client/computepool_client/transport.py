@@ -30,7 +30,7 @@ class Transport:
             stub = self._stubs.get(method.path) or self._stub(method, self._channel.unary_unary)
             answer: A = stub(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            raise wire_errors.of_rpc(error, self.endpoint, timeout_s) from error
+            raise wire_errors.in_keywords(error, self.endpoint, timeout_s) from error
         except ValueError as error:  # what gRPC says of a closed channel
             raise errors.ClosedError(str(error), "CLOSED") from error
         return answer
@@ -42,7 +42,7 @@ class Transport:
         try:
             yield from call
         except grpc.RpcError as error:
-            raise wire_errors.of_rpc(error, self.endpoint, None) from error
+            raise wire_errors.in_keywords(error, self.endpoint, None) from error
         finally:
             call.cancel()
 

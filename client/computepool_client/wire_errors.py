@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from computepool.v1 import allocation_pb2
-from computepool_client import errors
+from computepool_client import errors, wording
 
 _NOT_SENT: Final = "failed to connect to all addresses"
 _KINDS: Final[dict[grpc.StatusCode, Callable[..., errors.PoolError]]] = {
@@ -35,6 +35,11 @@ def of_rpc(error: grpc.RpcError, endpoint: str, timeout_s: float | None) -> erro
         return _without_reason(code, text, endpoint, timeout_s)
     common = (text, found.reason, found.metadata, found.retry_after_s)
     return _typed(code, common, found.fields, found.refusal)
+
+
+def in_keywords(error: grpc.RpcError, endpoint: str, timeout_s: float | None) -> errors.PoolError:
+    """Like `of_rpc`; fields are named as the SDK's caller wrote them."""
+    return wording.reworded(of_rpc(error, endpoint, timeout_s), wording.keyword)
 
 
 def of_call(error: allocation_pb2.CallError) -> errors.PoolError:

@@ -4,7 +4,7 @@ import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from computepool_client import errors
+from computepool_client import errors, wording
 from computepool_client.cli import documents, screen, settings
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _document(error: errors.PoolError, status: Exit) -> "dict[str, Json]":
 
 
 def _tell_in_words(error: errors.PoolError) -> None:
+    wording.reworded(error, wording.flag)
     if isinstance(error, errors.NoRoomError) and error.wire_refusal is not None:
         from computepool_client.cli import refusals  # noqa: PLC0415 - tables are slow to import
 
@@ -100,7 +101,10 @@ def _tell_in_words(error: errors.PoolError) -> None:
 def _hint(error: errors.PoolError) -> str:
     """What to do about it, where there is something to say."""
     if isinstance(error, errors.UnreachableError):
-        return "Start a pool with: computepool up   (another endpoint: --endpoint HOST:PORT)"
+        return (
+            "Start one with `computepool up`, name another with --endpoint,"
+            " or ask `computepool doctor`."
+        )
     if (
         isinstance(error, errors.NoRoomError)
         and error.wire_refusal

@@ -64,7 +64,7 @@ def renew(
         int,
         typer.Option(
             metavar="DURATION",
-            parser=flags.parser(units.parse_whole_seconds),
+            parser=flags.parser(units.parse_ttl_s),
             show_default="as it was",
             help="A new time to live from now on: 10s to 365d.",
         ),

@@ -187,7 +187,7 @@ class Wanted:
         int,
         typer.Option(
             metavar="DURATION",
-            parser=flags.parser(units.parse_whole_seconds),
+            parser=flags.parser(units.parse_ttl_s),
             show_default="1h",
             rich_help_panel=_TIME,
             help="Ends this long after the grant or the last renewal: 10s to 365d.",

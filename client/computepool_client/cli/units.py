@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 YEAR_S: Final = 31_536_000
+_LEAST_TTL_S: Final = 10
 _DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(MiB|GiB|TiB|PiB)", re.IGNORECASE)
@@ -45,6 +46,18 @@ def parse_whole_seconds(text: str) -> int:
     if seconds != int(seconds):
         raise ValueError(f"{text!r} is not a whole number of seconds")
     return int(seconds)
+
+
+def parse_ttl_s(text: str) -> int:
+    """Whole seconds of a time to live, in the range that brokers take.
+
+    Raises:
+        ValueError: it is no duration of whole seconds, or out of range.
+    """
+    seconds = parse_whole_seconds(text)
+    if seconds < _LEAST_TTL_S:
+        raise ValueError(f"{text!r} is out of range: {_LEAST_TTL_S}s to 365d")
+    return seconds
 
 
 def parse_mib(text: str) -> int:

@@ -6,6 +6,7 @@ import _thread
 import pickle
 import signal
 import threading
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -320,3 +321,30 @@ def test_a_refused_release_of_a_batch_is_raised(granting: ScriptedServices, pool
         leases.release()
     with pytest.raises(PoolError):
         leases.release()
+
+
+@pytest.mark.parametrize(
+    ("field", "keyword"),
+    [
+        ("spec.part.devices", "gpus"),
+        ("spec.part.models[2]", "model"),
+        ("spec.node_labels[a.b]", "node_labels"),
+        ("spec.contact.after_s", "contact"),
+        ("spec.spread.max_skew", "max_skew"),
+        ("ttl_s", "ttl"),
+        ("labels", "labels"),
+        ("requests[3].spec.part.resources.cpu_milli", "requests[3].cpu"),
+    ],
+)
+def test_what_the_broker_does_not_take_is_named_by_its_keyword(
+    granting: ScriptedServices, pool: Pool, field: str, keyword: str
+) -> None:
+    refused = Failure(
+        Code.INVALID_ARGUMENT, "INVALID_FIELD", f"{field}: too much", {"field": field}
+    )
+    granting.script("CreateAllocation", replace(refused, fields={field: "too much"}))
+    with pytest.raises(InvalidRequestError) as caught:
+        pool.allocate(gpus=1)
+    assert [each.field for each in caught.value.fields] == [keyword]
+    assert str(caught.value) == f"{keyword}: too much"
+    assert caught.value.metadata == {"field": field}
