@@ -84,7 +84,9 @@ def _row(agent: "inventory_pb2.Agent") -> "tuple[str | Text, ...]":
 
 def forget(
     connection: Connection,
-    agent: Annotated[str, typer.Argument(help="Name of an agent that will never return.")],
+    agent: Annotated[
+        str, typer.Argument(metavar="AGENT", help="Name of an agent that will never return.")
+    ],
     yes: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--yes", "-y", help="Do not ask.")
     ] = False,
@@ -99,7 +101,7 @@ def forget(
         asking.confirm(
             f"Forget {agent}? Its leases end as LOST, its nodes leave the view.",
             "Not forgotten.",
-            "confirm that the agent loses all its leases",
+            "it confirms that the agent loses all its leases",
         )
     with connection.client() as pool:
         answer = pool.forget_agent(agent)

@@ -50,12 +50,13 @@ def list_(
     ] = False,
 ) -> None:
     """List allocations in the order of their creation."""
-    none = "No allocations." if every or query.filter_by else "No live allocations."
+    none = "No allocations." if every else "No live allocations."
+    no_match = "" if every else "No live allocation matches; --all looks at those that ended, too."
     listing.run(
         connection,
         query,
         repeat,
-        listing.Kind("allocations", none, lambda each: each.id, _show),
+        listing.Kind("allocations", none, lambda each: each.id, _show, no_match),
         lambda pool: pool.allocations(
             tenant,
             include_ended=every,

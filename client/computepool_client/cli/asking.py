@@ -20,7 +20,9 @@ def confirm(question: str, otherwise: str, why: str) -> None:
         typer.Exit: the answer is not yes.
     """
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"nobody can be asked here: {why}", param_hint="--yes")
+        raise typer.BadParameter(
+            f"nobody can be asked here, so it must be given: {why}", param_hint="--yes"
+        )
     if not typer.confirm(screen.clean(question), err=True):
         screen.remark(otherwise)
         raise typer.Exit(exits.Exit.FAILED)

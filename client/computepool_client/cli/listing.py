@@ -41,8 +41,9 @@ class Query:
         typer.Option(
             "--filter",
             metavar="EXPRESSION",
-            help="Only those that match, such as 'region = \"hebei\" AND NOT cordoned = true';"
-            " docs/protocol.md has the grammar and the fields.",
+            help='Only those that match, such as \'region = "hebei" OR region = "tianjin"\'. A'
+            " field that there is not is answered with those that there are; docs/protocol.md has"
+            " the grammar.",
             rich_help_panel=_PANEL,
         ),
     ] = ""
@@ -68,7 +69,7 @@ class Kind(Generic[Item]):
 
     Attributes:
         plural: for texts and as the key in JSON.
-        none: what is said when there are none.
+        none: what is said when there are none; when none matches, `no_match` is.
         name: an item's name.
         show: prints a table of items; True for every column.
     """
@@ -77,6 +78,7 @@ class Kind(Generic[Item]):
     none: str
     name: "Callable[[Item], str]"
     show: Callable[[Sequence[Item], bool], None]
+    no_match: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,11 @@ def _print(
     elif found.items:
         kind.show(found.items, connection.wide)
     else:
-        screen.say(kind.none)
+        screen.say(_without(query, kind))
     if found.more:
         screen.remark(f"There are more than {query.limit} {kind.plural}: --limit 0 shows all.")
+
+
+def _without(query: Query, kind: Kind[Item]) -> str:
+    """What is said where nothing is to be shown."""
+    return (kind.no_match or f"No {kind.plural} match.") if query.filter_by else kind.none

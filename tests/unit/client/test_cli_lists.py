@@ -213,3 +213,24 @@ def _screens(*arguments: str, until: str) -> Iterator[str]:
                 break
         os.close(ours)
     assert process.wait(30) == 130
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        (["agents"], "No agent has ever reported."),
+        (["agents", "--filter", "state = LOST"], "No agents match."),
+        (["list"], "No live allocations."),
+        (["list", "--filter", "state = ENDED"], "No live allocation matches; --all looks at"),
+        (["list", "--all", "--filter", "state = ENDED"], "No allocations match."),
+        (["centers", "--filter", 'region = "mars"'], "No centers match."),
+    ],
+)
+def test_an_empty_list_says_whether_a_filter_emptied_it(
+    services: ScriptedServices, capsys: Capture, given: list[str], want: str
+) -> None:
+    services.script("ListCenters", inventory_pb2.ListCentersResponse())
+    services.script("ListAgents", inventory_pb2.ListAgentsResponse())
+    services.script("ListAllocations", allocation_pb2.ListAllocationsResponse())
+    assert main(given) == 0
+    assert capsys.readouterr().out.startswith(want)

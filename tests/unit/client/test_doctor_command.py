@@ -65,6 +65,20 @@ def test_in_words_each_has_its_verdict_and_what_to_do(
     assert lines[-1].endswith("0 FAIL.")
 
 
+def test_what_needs_several_lines_stays_beside_its_verdict(
+    services: ScriptedServices, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(services)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["doctor"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert len(line) <= 40 or " " not in line[9:], line
+        begins = line.startswith(("  OK   ", "  WARN ", "  FAIL ", "       "))
+        heading = not line.startswith(" ")
+        assert begins or heading, line
+        assert line == line.rstrip()
+
+
 def test_no_broker_at_all_fails_and_this_machine_is_looked_at_nevertheless(
     capsys: Capture,
 ) -> None:

@@ -13,6 +13,8 @@ from computepool_client.cli.doctor.findings import Finding, Verdict, fail
 from computepool_client.cli.doctor.seen import Seen
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from computepool_client.cli.documents import Json
 
 _STYLES: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
@@ -157,15 +159,22 @@ def _print(groups: list[tuple[str, list[Finding]]]) -> None:
 
 
 def _print_one(finding: Finding) -> None:
-    from rich.padding import Padding  # noqa: PLC0415 - only what prints pays for rich
-    from rich.text import Text  # noqa: PLC0415 - see above
+    from rich.text import Text  # noqa: PLC0415 - only what prints pays for rich
 
-    verdict = (f"{finding.verdict:<5}", _STYLES[finding.verdict])
-    what = screen.clean(f"{finding.check}: {finding.what}")
-    console = screen.stdout()
-    console.print(Padding(Text.assemble(verdict, what), (0, 0, 0, 2), expand=False))
+    verdict = Text(f"  {finding.verdict:<5}", _STYLES[finding.verdict])
+    what = Text(screen.clean(f"{finding.check}: {finding.what}"))
+    _print_beside(verdict, what)
     if finding.todo:
-        console.print(Padding(Text(screen.clean(finding.todo)), (0, 0, 0, 9), expand=False))
+        _print_beside(Text(" " * 9), Text(screen.clean(finding.todo)))
+
+
+def _print_beside(head: "Text", text: "Text") -> None:
+    """The text to the right of its head, also where it needs several lines."""
+    console = screen.stdout()
+    indent = head.cell_len
+    for at, line in enumerate(text.wrap(console, max(console.width - indent, 20))):
+        line.rstrip()
+        console.print((head if at == 0 else head.blank_copy(" " * indent)) + line, soft_wrap=True)
 
 
 def _summary(found: list[Finding]) -> str:
