@@ -61,6 +61,9 @@ class AsyncPool:
         """Releases what is kept alive, and ends the connection; calls in flight end."""
         await self._keeper.close()
 
+    def __repr__(self) -> str:
+        return f"<AsyncPool {','.join(self._engine.addresses)}>"
+
     # -- asking ----------------------------------------------------------------------------
 
     def allocate(self, **asked: Unpack[asking.Asked]) -> "Asked[AsyncLease]":

@@ -29,6 +29,7 @@ class AsyncEngine:
         timeout_s: float,
         clock: Callable[[], float] = held.clock,
     ) -> None:
+        self.addresses = addresses
         self.timeout_s = timeout_s
         self.clock = clock
         self._endpoints = Endpoints(addresses)

@@ -26,6 +26,7 @@ class Engine:
         timeout_s: float,
         clock: Callable[[], float] = held.clock,
     ) -> None:
+        self.addresses = addresses
         self.timeout_s = timeout_s
         self.clock = clock
         self._endpoints = Endpoints(addresses)

@@ -92,6 +92,10 @@ class Center:
         """Free devices on nodes that take grants now, of all models."""
         return sum(model.devices.schedulable for model in self.models) / 1000
 
+    def __str__(self) -> str:
+        total, free = sum(model.devices.total for model in self.models) / 1000, self.devices_free
+        return f"{self.name} ({self.region}): {free:,.6g} of {total:,.6g} devices free"
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -138,6 +142,10 @@ class View:
             if center.name == name:
                 return center
         raise KeyError(name)
+
+    def __str__(self) -> str:
+        head = f"{self.state}: {len(self.centers)} centers, {self.allocations:,} allocations live"
+        return "\n".join([head, *(f"  {center}" for center in self.centers)])
 
     def _repr_html_(self) -> str:
         return notebook.view(self)

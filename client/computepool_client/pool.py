@@ -62,6 +62,9 @@ class Pool:
         """Releases what is kept alive, and ends the connection; calls in flight end."""
         self._keeper.close()
 
+    def __repr__(self) -> str:
+        return f"<Pool {','.join(self._engine.addresses)}>"
+
     # -- asking ----------------------------------------------------------------------------
 
     def allocate(self, **asked: Unpack[asking.Asked]) -> "Lease":

@@ -125,6 +125,18 @@ def test_a_notebook_gets_tables_with_everything_escaped() -> None:
     )
 
 
+def test_a_view_is_printed_with_a_line_for_each_center() -> None:
+    view = inventory_from_wire.view(
+        make_view(make_center("c-1", make_model(devices=8, granted=3)), make_center("empty"))
+    )
+    shown = str(view).splitlines()
+    assert shown[0] == f"{view.state}: 2 centers, {view.allocations} allocations live"
+    assert shown[1:] == [
+        f"  c-1 ({view.centers[0].region}): 5 of 8 devices free",
+        f"  empty ({view.centers[1].region}): 0 of 0 devices free",
+    ]
+
+
 def test_a_refusal_reads_like_a_sentence_and_a_list() -> None:
     message = make_refusal(beyond_pool=True, centers_omitted=3)
     message.nearest.add(summary="with 6 devices instead of 8", center="tj-1")
