@@ -31,6 +31,11 @@ RULED_OUT = frozenset({"REGION_NOT_ALLOWED", "CENTER_NOT_ALLOWED"})
 """Reasons that lie in the request alone: such a center is the nearest only if all are such."""
 HARD = RULED_OUT | {"LABELS", "MODEL"}
 """Reasons that waiting does not cure."""
+# Where it is so at every center that is allowed, none is nearer than another.
+_NOWHERE = {
+    "LABELS": "no node asked for carries the labels",
+    "MODEL": "no node asked for has such a device",
+}
 STAGES = (
     "DEVICE_SHARE",
     "DEVICES",
@@ -203,9 +208,11 @@ def _summary(columns: Columns, spec: Spec, placeable: int, centers: list[CenterR
         most = have.most(have.fit.sum(axis=1))
         return f"no room for {what}: at most {words.power(most)} can be had now"
     if spec.parts > 1:
-        parts = words.counted(placeable, "part")
-        return f"no room for {what}: only {parts} can be placed now"
+        parts = f"only {words.counted(placeable, 'part')}" if placeable else "none of the parts"
+        return f"no room for {what}: {parts} can be placed now"
     nearest = centers[0]
+    if {c.reason for c in centers} - RULED_OUT == {nearest.reason} and nearest.reason in _NOWHERE:
+        return f"no room for {what}: {_NOWHERE[nearest.reason]}"
     lack = f" ({words.missing(nearest.resource, nearest.missing)} missing)"
     lack = lack if nearest.missing else ""
     return f"no room for {what}: nearest is {nearest.center}, {nearest.reason}{lack}"

@@ -148,6 +148,8 @@ class _Parser:
         if self._text[began : began + 1] in {'"', "'"}:
             text, head, tail = self._quoted()
             return Value(text, head, tail, began)
+        if self._text.startswith("=", began):
+            raise self.error("expected a value; equal is written =", began)
         word = self._match(_WORD)
         if not word or word in {"AND", "OR", "NOT"}:
             raise self.error("expected a value", began)

@@ -26,6 +26,7 @@ BAD_FILTERS = {
     "colour = red": "at 1: no field 'colour'; there are id, tenant, request_id",
     "id": "at 3: expected one of != <= >= = < > :",
     "id =": "at 5: expected a value",
+    "id == a": "at 5: expected a value; equal is written =",
     "id = a b": "at 8: expected AND, OR or the end",
     "id = 'a": "at 6: these quotes do not end",
     r"id = 'a\n'": "stands only before",

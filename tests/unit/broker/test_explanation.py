@@ -74,7 +74,7 @@ def test_a_center_outside_what_was_asked_for_is_never_the_nearest() -> None:
     nodes = (make_node("n1", center="a", region="r1"), make_node("n2", center="b", region="r2"))
     story = refusal(make_spec(gpus=1, models=["A100"], regions=["r2"]), *nodes)
     assert [c.reason for c in story.centers] == ["MODEL", "REGION_NOT_ALLOWED"]
-    assert "nearest is b, MODEL" in story.summary
+    assert story.summary == "no room for 1 device (A100): no node asked for has such a device"
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -134,6 +134,22 @@ def test_equal_centers_are_told_apart_by_name() -> None:
     assert [c.center for c in story.centers] == ["c1", "c2", "c3"]
 
 
+def test_where_no_center_has_it_none_is_called_the_nearest() -> None:
+    unlabelled = refusal(make_spec(cpu=1, labels={"rack": "7"}), make_node("a"))
+    assert unlabelled.summary.endswith(": no node asked for carries the labels")
+    one_has = refusal(
+        make_spec(gpus=2, models=["A100"]),
+        make_node("a", center="c1", gpus=1, model="A100"),
+        make_node("b", center="c2", gpus=2),
+    )
+    assert one_has.summary.endswith(": nearest is c1, DEVICES (1 device missing)")
+
+
+def test_a_gang_of_which_nothing_fits_says_so() -> None:
+    story = refusal(make_spec(gpus=8, count=2), make_node("a", gpus=4))
+    assert story.summary.endswith(": none of the parts can be placed now")
+
+
 def test_a_gang_says_how_many_parts_fit_in_the_pool_and_in_each_center() -> None:
     story = refusal(
         make_spec(gpus=1, count=6),
@@ -177,7 +193,7 @@ def test_a_gang_says_how_many_parts_fit_in_the_pool_and_in_each_center() -> None
         ),
         (
             make_spec(milli=500, models=["A100"]),
-            "no room for 500/1000 of one device (A100): nearest is c1, MODEL",
+            "no room for 500/1000 of one device (A100): no node asked for has such a device",
         ),
     ],
     ids=str,
