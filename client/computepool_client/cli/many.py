@@ -191,8 +191,10 @@ def _tell(connection: Connection, done: _Done, word: str) -> None:
         documents.dump({word: done.count, "failures": failures})
     else:
         many = f"{done.count:,} allocation{'s' * (done.count != 1)}"
-        if done.count or not done.failures:
+        if done.count:
             screen.say(f"{word.capitalize()} {many}.")
+        elif not done.failures:
+            screen.say(f"No live allocation matches: nothing was {word}.")
     found = [(each.id, wire_errors.of_call(each.error)) for each in done.failures]
     if not connection.as_json:
         for id_, error in found[:_SHOWN]:

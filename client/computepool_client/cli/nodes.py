@@ -1,7 +1,7 @@
 """`computepool nodes`: the servers of the pool, with what each has free."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,7 +54,9 @@ def nodes(
         connection,
         query,
         repeat,
-        _KIND,
+        replace(_KIND, none=f"No nodes at {center!r}; `computepool centers` lists the centers.")
+        if center
+        else _KIND,
         lambda pool: pool.nodes(
             center,
             filter_by=query.filter_by,

@@ -224,6 +224,7 @@ def _screens(*arguments: str, until: str) -> Iterator[str]:
         (["list", "--filter", "state = ENDED"], "No live allocation matches; --all looks at"),
         (["list", "--all", "--filter", "state = ENDED"], "No allocations match."),
         (["centers", "--filter", 'region = "mars"'], "No centers match."),
+        (["nodes", "--center", "mars"], "No nodes at 'mars'; `computepool centers` lists"),
     ],
 )
 def test_an_empty_list_says_whether_a_filter_emptied_it(
@@ -231,6 +232,16 @@ def test_an_empty_list_says_whether_a_filter_emptied_it(
 ) -> None:
     services.script("ListCenters", inventory_pb2.ListCentersResponse())
     services.script("ListAgents", inventory_pb2.ListAgentsResponse())
+    services.script("ListNodes", inventory_pb2.ListNodesResponse())
     services.script("ListAllocations", allocation_pb2.ListAllocationsResponse())
     assert main(given) == 0
     assert capsys.readouterr().out.startswith(want)
+
+
+def test_a_filter_that_nothing_matches_releases_nothing_and_says_so(
+    services: ScriptedServices, capsys: Capture
+) -> None:
+    services.script("ListAllocations", allocation_pb2.ListAllocationsResponse())
+    assert main(["release", "--filter", "id = a", "--yes"]) == 0
+    assert capsys.readouterr().out == "No live allocation matches: nothing was released.\n"
+    assert not services.requests["BatchReleaseAllocations"]
