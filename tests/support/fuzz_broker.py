@@ -227,6 +227,11 @@ class FuzzBroker:
                 check_status(
                     error.code(), error.details() or "", list(error.trailing_metadata() or ())
                 )
+        except asyncio.CancelledError:
+            # gRPC's own client gives up a stream when it ends while it still writes to it.
+            task = asyncio.current_task()
+            if handler.stream_stream is None or task is None or task.cancelling():
+                raise
         call.cancel()
         await self._settle()
 
