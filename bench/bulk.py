@@ -119,9 +119,8 @@ def run_stream(out: Output, folder: Path) -> None:
     """StreamAllocations, one allocation a message, over a few streams of one connection."""
 
     def target(ready: Pool) -> Target:
-        request = small_request()
-        request.spec.part.device_milli = STREAM_MILLI  # so that the pool has room for all rounds
-        call = wire.StreamAllocationsRequest(ticket=1, create=request)
+        # So small that the pool has room for all rounds.
+        call = wire.StreamAllocationsRequest(ticket=1, create=small_request(STREAM_MILLI))
         return Target(
             "ours",
             ready.address,

@@ -28,6 +28,9 @@ SETTLE_LIMIT_S, LOOK_S, QUIET = 60.0, 0.5, 0.1
 """Until the broker uses less than a tenth of its core for half a second."""
 MIB = 1 << 20
 
+FLOOD_MILLI = 50
+"""Of a device; so small that the pool has room for all rounds."""
+
 
 class Bench:
     """One broker, loaded by turns without and with those who disturb."""
@@ -37,7 +40,7 @@ class Bench:
         self._disturbers = disturbers
         self._reconnect = reconnect
         self._process = psutil.Process(pool.broker_pid)
-        body = small_request().SerializeToString()
+        body = small_request(FLOOD_MILLI).SerializeToString()
         self.alone = Target("alone", pool.address, CREATE, body, pool.broker_pid)
         self.beside = Target("beside", pool.address, CREATE, body, pool.broker_pid)
         self._before = pool.counters()

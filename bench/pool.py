@@ -211,11 +211,11 @@ def fill_request(devices: int, count: int) -> allocation_pb2.CreateAllocationReq
     )
 
 
-def small_request() -> allocation_pb2.CreateAllocationRequest:
+def small_request(device_milli: int = 200) -> allocation_pb2.CreateAllocationRequest:
     """What the allocate benches ask for: a fifth of a device of one of two models."""
     part = types_pb2.PartSpec(
         resources=types_pb2.Resources(cpu_milli=1_000, memory_mib=8_192),
-        device_milli=200,
+        device_milli=device_milli,
         models=["H100-SXM", "A100-SXM"],
     )
     return allocation_pb2.CreateAllocationRequest(
