@@ -1,1 +1,11 @@
-"""Shared by all tests; its place here puts tests/ on the path, so that `fakes` can be imported."""
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Started in the background, a shell lets us ignore Ctrl-C, and all that we start with us."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
