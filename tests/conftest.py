@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""What holds for all tests; its place here puts tests/ on the path, so that `fakes` can be imported."""
 
 from __future__ import annotations
 
