@@ -1,4 +1,7 @@
-"""What holds for all tests; its place here puts tests/ on the path, so that `fakes` can be imported."""
+"""What holds for all tests.
+
+Its place puts tests/ on the path, so that `fakes` and `support` can be imported.
+"""
 
 from __future__ import annotations
 
