@@ -4,6 +4,7 @@ Pure; imports nothing but how they look in a notebook and in words. Everything h
 pickled, compared and printed, holds no connection, and names its units.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -124,13 +125,14 @@ class Part:
     place_revision: int = 0
 
 
-class Placed:
+class Placed(ABC):
     """Where something with parts is; for `Allocation` and the leases."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _placed(self) -> tuple[Part, ...]:
-        raise NotImplementedError
+        """Its parts."""
 
     @property
     def devices(self) -> tuple[Device, ...]:

@@ -29,7 +29,7 @@ SLICE_PARTS = 128
 """Parts granted in one job, about: some 5 ms."""
 SLICE_RENEWALS = 1_000
 RENEWALS_PER_GRANT = 16
-"""A renewal costs so much less than a grant, and a release a third."""
+"""A renewal costs so much less than a grant, and a release about half of one."""
 SLICE_RELEASES = 250
 
 

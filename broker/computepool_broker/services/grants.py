@@ -120,7 +120,6 @@ class Grants:
         Raises:
             PoolError: As `create`; metadata "index" says for which request.
         """
-        pool = self._pool
         made: list[Granted] = []
         plans: list[Planned] = []
         own: dict[tuple[str, str], Allocation] = {}
@@ -134,10 +133,7 @@ class Grants:
             for _, places in reversed(plans):
                 self._unassume(places)
         if plans:
-            steps = [lifecycle.grant(pool.state, draft, places) for draft, places in plans]
-            self._commit(stage, _joined(steps))
-        for draft, _ in plans:
-            self._granted(draft)
+            self._grant_together(stage, plans)
         return made
 
     def renew(self, stage: Stage, allocation_id: str, etag: str, ttl_s: int) -> Allocation:
@@ -223,11 +219,11 @@ class Grants:
         if not places:
             return sorted(left + fresh)
         plans = [
-            (self._draft(calls[at]), [place]) for at, place in zip(fresh, places, strict=False)
+            (self._draft(calls[at], _digest(calls[at])), [place])
+            for at, place in zip(fresh, places, strict=False)
         ]
-        self._commit(stage, _joined([lifecycle.grant(state, d, chosen) for d, chosen in plans]))
+        self._grant_together(stage, plans)
         for at, (draft, _) in zip(fresh, plans, strict=False):
-            self._granted(draft)
             results[at] = Granted(draft, duplicate=False)
         return sorted(left + fresh[len(places) :])
 
@@ -257,11 +253,9 @@ class Grants:
             raise self._refusals.refused(spec, placeable)
         return self._draft(call, digest), places
 
-    def _draft(self, call: Create, digest: bytes | None = None) -> Allocation:
+    def _draft(self, call: Create, digest: bytes) -> Allocation:
         """The allocation without its parts."""
         wall_ms = self._pool.wall_ms()
-        if digest is None:
-            digest = _digest(call)
         return Allocation(
             self._ids.next(wall_ms),
             call.tenant,
@@ -291,6 +285,13 @@ class Grants:
         outcome = stage(tx)
         if not isinstance(outcome, Committed):
             raise OutcomeUnknownError(f"the plan was rejected: {outcome}", retry_after_ms=50)
+
+    def _grant_together(self, stage: Stage, plans: Sequence[Planned]) -> None:
+        """Commit all of them, or none."""
+        steps = [lifecycle.grant(self._pool.state, draft, places) for draft, places in plans]
+        self._commit(stage, _joined(steps))
+        for draft, _ in plans:
+            self._granted(draft)
 
     def _granted(self, draft: Allocation) -> None:
         self._pool.start_clocks(draft)
@@ -331,9 +332,8 @@ def _check_etag(allocation: Allocation, etag: str) -> None:
         raise EtagMismatchError(f"{allocation.id} has changed", metadata={"etag": allocation.etag})
 
 
-def _joined(steps: Iterable[Transaction]) -> Transaction:
+def _joined(steps: Sequence[Transaction]) -> Transaction:
     """Grants as one transaction, in which all happen or none does."""
-    steps = list(steps)
     return steps[0]._replace(
         puts=tuple([put for tx in steps for put in tx.puts]),
         bind=tuple([name for tx in steps for name in tx.bind]),

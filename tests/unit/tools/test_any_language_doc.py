@@ -34,5 +34,6 @@ def test_every_request_of_the_page_is_one_of_the_contract() -> None:
 
 def test_every_message_of_the_stream_is_one_of_the_contract() -> None:
     (messages,) = STREAMED.findall(PAGE.read_text())
+    assert messages.strip()
     for line in messages.splitlines():
         parse("computepool.v1.AllocationService", "StreamAllocations", line)
