@@ -143,20 +143,22 @@ class LeaseCommand(_message.Message):
     def __init__(self, lease_id: _Optional[str] = ..., action: _Optional[_Union[LeaseAction, str]] = ..., record: _Optional[_Union[_types_pb2.LeaseRecord, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
-    __slots__ = ("mark", "commands", "next_sync_ms", "least_gap_ms", "want_full", "part_accepted")
+    __slots__ = ("mark", "commands", "next_sync_ms", "least_gap_ms", "want_full", "part_accepted", "more")
     MARK_FIELD_NUMBER: _ClassVar[int]
     COMMANDS_FIELD_NUMBER: _ClassVar[int]
     NEXT_SYNC_MS_FIELD_NUMBER: _ClassVar[int]
     LEAST_GAP_MS_FIELD_NUMBER: _ClassVar[int]
     WANT_FULL_FIELD_NUMBER: _ClassVar[int]
     PART_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     mark: _types_pb2.StoreMark
     commands: _containers.RepeatedCompositeFieldContainer[LeaseCommand]
     next_sync_ms: int
     least_gap_ms: int
     want_full: bool
     part_accepted: bool
-    def __init__(self, mark: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ..., commands: _Optional[_Iterable[_Union[LeaseCommand, _Mapping]]] = ..., next_sync_ms: _Optional[int] = ..., least_gap_ms: _Optional[int] = ..., want_full: _Optional[bool] = ..., part_accepted: _Optional[bool] = ...) -> None: ...
+    more: bool
+    def __init__(self, mark: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ..., commands: _Optional[_Iterable[_Union[LeaseCommand, _Mapping]]] = ..., next_sync_ms: _Optional[int] = ..., least_gap_ms: _Optional[int] = ..., want_full: _Optional[bool] = ..., part_accepted: _Optional[bool] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class WatchCommandsRequest(_message.Message):
     __slots__ = ("agent", "session")

@@ -39,6 +39,7 @@ class AckLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ACK_LEVEL_UNSPECIFIED: _ClassVar[AckLevel]
     ACK_LEVEL_COMMITTED: _ClassVar[AckLevel]
     ACK_LEVEL_DURABLE: _ClassVar[AckLevel]
+    ACK_LEVEL_CONFIRMED: _ClassVar[AckLevel]
 
 class BatchMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +52,7 @@ class AllocationEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ALLOCATION_EVENT_KIND_UNSPECIFIED: _ClassVar[AllocationEventKind]
     ALLOCATION_EVENT_KIND_EXISTING: _ClassVar[AllocationEventKind]
     ALLOCATION_EVENT_KIND_CHANGED: _ClassVar[AllocationEventKind]
+    ALLOCATION_EVENT_KIND_GONE: _ClassVar[AllocationEventKind]
 ALLOCATION_STATE_UNSPECIFIED: AllocationState
 ALLOCATION_STATE_RESERVED: AllocationState
 ALLOCATION_STATE_ACTIVE: AllocationState
@@ -68,12 +70,14 @@ WAIT_FOR_ACTIVE: WaitFor
 ACK_LEVEL_UNSPECIFIED: AckLevel
 ACK_LEVEL_COMMITTED: AckLevel
 ACK_LEVEL_DURABLE: AckLevel
+ACK_LEVEL_CONFIRMED: AckLevel
 BATCH_MODE_UNSPECIFIED: BatchMode
 BATCH_MODE_EACH: BatchMode
 BATCH_MODE_ATOMIC: BatchMode
 ALLOCATION_EVENT_KIND_UNSPECIFIED: AllocationEventKind
 ALLOCATION_EVENT_KIND_EXISTING: AllocationEventKind
 ALLOCATION_EVENT_KIND_CHANGED: AllocationEventKind
+ALLOCATION_EVENT_KIND_GONE: AllocationEventKind
 
 class Lease(_message.Message):
     __slots__ = ("id", "index", "region", "center", "node", "model", "devices", "resources", "state", "place_revision")
@@ -145,7 +149,7 @@ class Allocation(_message.Message):
     def __init__(self, id: _Optional[str] = ..., tenant: _Optional[str] = ..., spec: _Optional[_Union[_types_pb2.AllocationSpec, _Mapping]] = ..., state: _Optional[_Union[AllocationState, str]] = ..., end_reason: _Optional[_Union[EndReason, str]] = ..., end_message: _Optional[str] = ..., leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., etag: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., remaining_ttl_ms: _Optional[int] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., revision: _Optional[int] = ..., adopted: _Optional[bool] = ..., flags: _Optional[_Iterable[str]] = ..., power_gflops: _Optional[int] = ...) -> None: ...
 
 class CreateAllocationRequest(_message.Message):
-    __slots__ = ("tenant", "request_id", "spec", "description", "labels", "wait_for", "wait_ms")
+    __slots__ = ("tenant", "request_id", "spec", "description", "labels", "wait_for", "wait_ms", "ack_level")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +164,7 @@ class CreateAllocationRequest(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     WAIT_FOR_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    ACK_LEVEL_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     request_id: str
     spec: _types_pb2.AllocationSpec
@@ -167,7 +172,8 @@ class CreateAllocationRequest(_message.Message):
     labels: _containers.ScalarMap[str, str]
     wait_for: WaitFor
     wait_ms: int
-    def __init__(self, tenant: _Optional[str] = ..., request_id: _Optional[str] = ..., spec: _Optional[_Union[_types_pb2.AllocationSpec, _Mapping]] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., wait_for: _Optional[_Union[WaitFor, str]] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+    ack_level: AckLevel
+    def __init__(self, tenant: _Optional[str] = ..., request_id: _Optional[str] = ..., spec: _Optional[_Union[_types_pb2.AllocationSpec, _Mapping]] = ..., description: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., wait_for: _Optional[_Union[WaitFor, str]] = ..., wait_ms: _Optional[int] = ..., ack_level: _Optional[_Union[AckLevel, str]] = ...) -> None: ...
 
 class CreateAllocationResponse(_message.Message):
     __slots__ = ("allocation", "duplicate", "ack_level")
@@ -302,14 +308,16 @@ class RenewAllocationResponse(_message.Message):
     def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
 
 class ReleaseAllocationRequest(_message.Message):
-    __slots__ = ("id", "etag", "message")
+    __slots__ = ("id", "etag", "message", "ack_level")
     ID_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ACK_LEVEL_FIELD_NUMBER: _ClassVar[int]
     id: str
     etag: str
     message: str
-    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    ack_level: AckLevel
+    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., message: _Optional[str] = ..., ack_level: _Optional[_Union[AckLevel, str]] = ...) -> None: ...
 
 class ReleaseAllocationResponse(_message.Message):
     __slots__ = ("allocation",)
@@ -318,16 +326,18 @@ class ReleaseAllocationResponse(_message.Message):
     def __init__(self, allocation: _Optional[_Union[Allocation, _Mapping]] = ...) -> None: ...
 
 class BatchCreateAllocationsRequest(_message.Message):
-    __slots__ = ("requests", "mode", "wait_for", "wait_ms")
+    __slots__ = ("requests", "mode", "wait_for", "wait_ms", "ack_level")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     WAIT_FOR_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    ACK_LEVEL_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[CreateAllocationRequest]
     mode: BatchMode
     wait_for: WaitFor
     wait_ms: int
-    def __init__(self, requests: _Optional[_Iterable[_Union[CreateAllocationRequest, _Mapping]]] = ..., mode: _Optional[_Union[BatchMode, str]] = ..., wait_for: _Optional[_Union[WaitFor, str]] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+    ack_level: AckLevel
+    def __init__(self, requests: _Optional[_Iterable[_Union[CreateAllocationRequest, _Mapping]]] = ..., mode: _Optional[_Union[BatchMode, str]] = ..., wait_for: _Optional[_Union[WaitFor, str]] = ..., wait_ms: _Optional[int] = ..., ack_level: _Optional[_Union[AckLevel, str]] = ...) -> None: ...
 
 class CallError(_message.Message):
     __slots__ = ("code", "reason", "message", "metadata", "field", "retry_after_ms", "refusal")

@@ -285,7 +285,7 @@ class ListNodesResponse(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("name", "center", "region", "state", "session", "last_sync_age_ms", "nodes", "leases", "refusals", "last_refusal", "version", "backend")
+    __slots__ = ("name", "center", "region", "state", "session", "last_sync_age_ms", "nodes", "leases", "refusals", "last_refusal", "version", "backend", "broker")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CENTER_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +298,7 @@ class Agent(_message.Message):
     LAST_REFUSAL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
+    BROKER_FIELD_NUMBER: _ClassVar[int]
     name: str
     center: str
     region: str
@@ -310,7 +311,8 @@ class Agent(_message.Message):
     last_refusal: str
     version: str
     backend: str
-    def __init__(self, name: _Optional[str] = ..., center: _Optional[str] = ..., region: _Optional[str] = ..., state: _Optional[_Union[AgentState, str]] = ..., session: _Optional[int] = ..., last_sync_age_ms: _Optional[int] = ..., nodes: _Optional[int] = ..., leases: _Optional[int] = ..., refusals: _Optional[int] = ..., last_refusal: _Optional[str] = ..., version: _Optional[str] = ..., backend: _Optional[str] = ...) -> None: ...
+    broker: str
+    def __init__(self, name: _Optional[str] = ..., center: _Optional[str] = ..., region: _Optional[str] = ..., state: _Optional[_Union[AgentState, str]] = ..., session: _Optional[int] = ..., last_sync_age_ms: _Optional[int] = ..., nodes: _Optional[int] = ..., leases: _Optional[int] = ..., refusals: _Optional[int] = ..., last_refusal: _Optional[str] = ..., version: _Optional[str] = ..., backend: _Optional[str] = ..., broker: _Optional[str] = ...) -> None: ...
 
 class ListAgentsRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "filter", "order_by")
@@ -441,3 +443,35 @@ class AuditPoolResponse(_message.Message):
     mark: _types_pb2.StoreMark
     duration_ms: int
     def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., findings_omitted: _Optional[int] = ..., nodes: _Optional[int] = ..., leases: _Optional[int] = ..., mark: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ..., duration_ms: _Optional[int] = ...) -> None: ...
+
+class ListBrokersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Broker(_message.Message):
+    __slots__ = ("name", "address", "version", "beat_age_ms", "uptime_ms", "agents", "chores", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BEAT_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_MS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    CHORES_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    address: str
+    version: str
+    beat_age_ms: int
+    uptime_ms: int
+    agents: int
+    chores: bool
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., version: _Optional[str] = ..., beat_age_ms: _Optional[int] = ..., uptime_ms: _Optional[int] = ..., agents: _Optional[int] = ..., chores: _Optional[bool] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class ListBrokersResponse(_message.Message):
+    __slots__ = ("brokers", "mark")
+    BROKERS_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
+    brokers: _containers.RepeatedCompositeFieldContainer[Broker]
+    mark: _types_pb2.StoreMark
+    def __init__(self, brokers: _Optional[_Iterable[_Union[Broker, _Mapping]]] = ..., mark: _Optional[_Union[_types_pb2.StoreMark, _Mapping]] = ...) -> None: ...

@@ -60,6 +60,11 @@ class InventoryServiceStub:
                 request_serializer=computepool_dot_v1_dot_inventory__pb2.ListAgentsRequest.SerializeToString,
                 response_deserializer=computepool_dot_v1_dot_inventory__pb2.ListAgentsResponse.FromString,
                 _registered_method=True)
+        self.ListBrokers = channel.unary_unary(
+                '/computepool.v1.InventoryService/ListBrokers',
+                request_serializer=computepool_dot_v1_dot_inventory__pb2.ListBrokersRequest.SerializeToString,
+                response_deserializer=computepool_dot_v1_dot_inventory__pb2.ListBrokersResponse.FromString,
+                _registered_method=True)
         self.ForgetAgent = channel.unary_unary(
                 '/computepool.v1.InventoryService/ForgetAgent',
                 request_serializer=computepool_dot_v1_dot_inventory__pb2.ForgetAgentRequest.SerializeToString,
@@ -123,6 +128,13 @@ class InventoryServiceServicer:
 
     def ListAgents(self, request, context):
         """Agents that the pool knows of, by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBrokers(self, request, context):
+        """The brokers of this pool that live, this one first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,6 +209,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ListAgents,
                     request_deserializer=computepool_dot_v1_dot_inventory__pb2.ListAgentsRequest.FromString,
                     response_serializer=computepool_dot_v1_dot_inventory__pb2.ListAgentsResponse.SerializeToString,
+            ),
+            'ListBrokers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBrokers,
+                    request_deserializer=computepool_dot_v1_dot_inventory__pb2.ListBrokersRequest.FromString,
+                    response_serializer=computepool_dot_v1_dot_inventory__pb2.ListBrokersResponse.SerializeToString,
             ),
             'ForgetAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.ForgetAgent,
@@ -360,6 +377,33 @@ class InventoryService:
             '/computepool.v1.InventoryService/ListAgents',
             computepool_dot_v1_dot_inventory__pb2.ListAgentsRequest.SerializeToString,
             computepool_dot_v1_dot_inventory__pb2.ListAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBrokers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/computepool.v1.InventoryService/ListBrokers',
+            computepool_dot_v1_dot_inventory__pb2.ListBrokersRequest.SerializeToString,
+            computepool_dot_v1_dot_inventory__pb2.ListBrokersResponse.FromString,
             options,
             channel_credentials,
             insecure,

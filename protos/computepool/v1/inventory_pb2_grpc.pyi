@@ -46,6 +46,8 @@ class InventoryServiceStub:
     """Nodes, by page."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListAgentsRequest, _inventory_pb2.ListAgentsResponse]
     """Agents that the pool knows of, by page."""
+    ListBrokers: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListBrokersRequest, _inventory_pb2.ListBrokersResponse]
+    """The brokers of this pool that live, this one first."""
     ForgetAgent: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ForgetAgentRequest, _inventory_pb2.ForgetAgentResponse]
     """Strikes off an agent that will never return: its leases end as LOST, its
     nodes leave the view, their capacity is gone with them.
@@ -85,6 +87,8 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Nodes, by page."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListAgentsRequest, _inventory_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """Agents that the pool knows of, by page."""
+    ListBrokers: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListBrokersRequest, _inventory_pb2.ListBrokersResponse]  # type: ignore[assignment]
+    """The brokers of this pool that live, this one first."""
     ForgetAgent: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ForgetAgentRequest, _inventory_pb2.ForgetAgentResponse]  # type: ignore[assignment]
     """Strikes off an agent that will never return: its leases end as LOST, its
     nodes leave the view, their capacity is gone with them.
@@ -151,6 +155,14 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.ListAgentsResponse, _abc.Awaitable[_inventory_pb2.ListAgentsResponse]]:
         """Agents that the pool knows of, by page."""
+
+    @_abc_1.abstractmethod
+    def ListBrokers(
+        self,
+        request: _inventory_pb2.ListBrokersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.ListBrokersResponse, _abc.Awaitable[_inventory_pb2.ListBrokersResponse]]:
+        """The brokers of this pool that live, this one first."""
 
     @_abc_1.abstractmethod
     def ForgetAgent(
