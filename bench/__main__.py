@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from bench import agent, allocate, bulk, echo, engine, explain, flood, sync, watch
+from bench import (
+    agent,
+    allocate,
+    bulk,
+    echo,
+    engine,
+    explain,
+    flood,
+    memory,
+    restart,
+    sync,
+    watch,
+)
 from bench.output import RESULTS, Output, remark
 from bench.process import BenchError, need_cores
 
@@ -31,6 +43,9 @@ BENCHES: dict[str, Callable[[Output, Path], None]] = {
     "agent": agent.run,
     "watch": watch.run,
     "flood": flood.run,
+    "memory": memory.run,
+    "memory-redis": memory.run_redis,
+    "restart": restart.run,
 }
 
 

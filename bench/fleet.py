@@ -8,6 +8,9 @@ do; each is answered by one line of counters on standard output.
 - `eager`: report and admit as soon as they are rung.
 - `quiet`: sessions and doorbells stay open, nothing is reported.
 - `live`: eager, and each second the foreign load of 1,000 nodes changes.
+
+With `--rejoin` an agent whose broker has gone opens another session as soon as it answers again;
+without, that ends the fleet.
 """
 
 from __future__ import annotations
@@ -30,6 +33,20 @@ from computepool.v1.agent_pb2_grpc import AgentServiceStub
 
 CHANGES_A_SECOND = 1000
 CALL_LIMIT_S = 60.0
+REJOIN_EVERY_S = 0.2
+BROKER_GONE = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+"""What a call ends with when the broker has ended, or began anew and knows no session."""
+CHANNEL_OPTIONS = (
+    # Channels of one process share connections unless told otherwise.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
 
 
 class FleetAgent:
@@ -51,14 +68,27 @@ class FleetAgent:
         self._sequence = 0
         self._next_s = 0.0
         self._gap_s = 0.0
-        # Channels of one process share connections unless told otherwise.
-        options = (("grpc.use_local_subchannel_pool", 1),)
-        self._stub = AgentServiceStub(grpc.aio.insecure_channel(broker, options))
+        self._session = 0
+        self._journal_id = str(uuid.uuid4())
+        self._stub = AgentServiceStub(grpc.aio.insecure_channel(broker, CHANNEL_OPTIONS))
 
-    async def run(self) -> None:
-        """Open the session, then report until cancelled."""
+    async def run(self, *, rejoin: bool) -> None:
+        """Report until cancelled, or until the broker has gone without `rejoin`."""
+        while True:
+            try:
+                await self._live()
+            except grpc.aio.AioRpcError as error:
+                if not rejoin or error.code() not in BROKER_GONE:
+                    raise
+                self.ready.clear()
+                await asyncio.sleep(REJOIN_EVERY_S)
+
+    async def _live(self) -> None:
+        """Open a session, then report until a call fails."""
+        self._session += 1
         answer = await self._stub.OpenSession(self._hello(), timeout=CALL_LIMIT_S)
         self._next_s = answer.next_sync_ms / 1000
+        self.nodes_changed, self._want_full = True, bool(self.center.held)
         bell = asyncio.create_task(self._listen())
         try:
             while True:
@@ -75,8 +105,8 @@ class FleetAgent:
     def _hello(self) -> agent_pb2.OpenSessionRequest:
         return agent_pb2.OpenSessionRequest(
             agent=self.center.name,
-            journal_id=str(uuid.uuid4()),
-            session=1,
+            journal_id=self._journal_id,
+            session=self._session,
             agent_version="bench",
             protocol_version=1,
             center=self.center.name,
@@ -84,6 +114,8 @@ class FleetAgent:
             role=self.center.role,
             boot_id="bench",
             backend="bench",
+            seen=self._mark,
+            held_leases=len(self.center.held),
         )
 
     async def _until_loud(self) -> None:
@@ -92,15 +124,19 @@ class FleetAgent:
             await self.wake.wait()
 
     async def _listen(self) -> None:
-        request = agent_pb2.WatchCommandsRequest(agent=self.center.name, session=1)
-        async for _ in self._stub.WatchCommands(request):
+        request = agent_pb2.WatchCommandsRequest(agent=self.center.name, session=self._session)
+        try:
+            async for _ in self._stub.WatchCommands(request):
+                self.wake.set()
+        except grpc.aio.AioRpcError:
+            # The report that follows meets the same end, and says what to do about it.
             self.wake.set()
 
     async def _sync(self) -> None:
         self._sequence += 1
         base = agent_pb2.SyncRequest(
             agent=self.center.name,
-            session=1,
+            session=self._session,
             sequence=self._sequence,
             applied_revision=self._mark.revision,
         )
@@ -167,16 +203,17 @@ class Fleet:
             "agents": len(self.agents),
             "nodes": sum(len(agent.center.nodes) for agent in self.agents),
             "held": sum(len(agent.center.held) for agent in self.agents),
+            "ready": sum(agent.ready.is_set() for agent in self.agents),
             "syncs": sum(agent.syncs for agent in self.agents),
             "cpu_s": time.process_time(),
         }
 
 
-async def serve(broker: str, agents: int, nodes: int, seed: int) -> None:
+async def serve(broker: str, agents: int, nodes: int, seed: int, *, rejoin: bool) -> None:
     """Run the fleet until standard input ends; a loop that fails ends the process."""
     fleet = Fleet(broker, agents, nodes, seed)
     async with asyncio.TaskGroup() as tasks:
-        loops = [tasks.create_task(agent.run()) for agent in fleet.agents]
+        loops = [tasks.create_task(agent.run(rejoin=rejoin)) for agent in fleet.agents]
         loops.append(tasks.create_task(fleet.change_foreign_load()))
         for agent in fleet.agents:
             await agent.ready.wait()
@@ -204,8 +241,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=10_000, help="over all agents")
     parser.add_argument("--agents", type=int, default=10, help="one center each")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rejoin", action="store_true", help="outlive the broker")
     args = parser.parse_args()
-    asyncio.run(serve(args.broker, args.agents, args.nodes, args.seed))
+    asyncio.run(serve(args.broker, args.agents, args.nodes, args.seed, rejoin=args.rejoin))
 
 
 if __name__ == "__main__":
