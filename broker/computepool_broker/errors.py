@@ -104,6 +104,12 @@ class OutcomeUnknownError(PoolError):
     reason = "OUTCOME_UNKNOWN"
 
 
+class StoreFullError(PoolError):
+    """The store is short of room: nothing was changed, and nothing new is granted for now."""
+
+    reason = "STORE_FULL"
+
+
 class RequestIdReusedError(PoolError):
     """The request_id belongs to a request with other content."""
 

@@ -18,12 +18,14 @@ import os
 import secrets
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from computepool_broker.errors import OutcomeUnknownError, StoreRefusedError
 from computepool_broker.ledger.ledger import Ledger
 from computepool_broker.ledger.transaction import Blocker, Committed, Outcome, Transaction
 from computepool_broker.model import codec
+from computepool_broker.store import room
 from computepool_broker.store.loading import Tables, fill
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class EmbeddedStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._room = room.Room(folder)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-writer")
         # What the next commit writes, the last change of a record wins; None drops it.
         self._allocations: dict[str, Allocation | None] = {}
@@ -91,9 +94,16 @@ class EmbeddedStore:
             raise
 
     def stage(self, tx: Transaction) -> Outcome:
-        """See Store.stage: here it is final at once, only not yet durable."""
+        """See Store.stage: here it is final at once, only not yet durable.
+
+        Raises:
+            OutcomeUnknownError: The store has failed.
+            StoreFullError: The disk is short of room, and the transaction grants something new.
+        """
         if self._broken is not None:
             raise OutcomeUnknownError(FAILED)
+        if _grants(tx):
+            self._room.check_grants()
         before = self.state.revision
         try:
             outcome = self._ledger.apply(tx)
@@ -174,8 +184,9 @@ class EmbeddedStore:
             # Whatever it is, what was planned on this must not last. A failed fsync is never
             # retried: the pages may be gone from the cache already.
             self._broken = error
+            why = "no space left on" if room.full(error) else "writing failed on"
             raise OutcomeUnknownError(
-                f"writing to {self._folder} failed ({error}); retry with the same request_id"
+                f"{why} {self._folder} ({error}); retry with the same request_id"
             ) from error
 
     def _connection(self) -> sqlite3.Connection:
@@ -186,12 +197,14 @@ class EmbeddedStore:
     def _open(self, state: LedgerState) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
+        self._room.check_start()
         path = self._folder / FILE
         try:
             self._db = self._connect(path)
             fill(state, self._read(self._db))
             self._written, self._forgotten = state.revision, state.forgotten_through
         except sqlite3.DatabaseError as error:
+            self._room.check_open(path, error)
             raise StoreRefusedError(
                 f"{path} is damaged or no store of ours ({error}). Move it away, or restore a "
                 "backup: leases come back from the agents' journals."
@@ -210,9 +223,10 @@ class EmbeddedStore:
             holder = os.read(fd, 32).decode(errors="replace").strip() or "another process"
             os.close(fd)
             raise StoreRefusedError(f"{self._folder} is in use by process {holder}") from None
-        os.ftruncate(fd, 0)
-        os.write(fd, str(os.getpid()).encode())
         self._lock_fd = fd
+        os.ftruncate(fd, 0)
+        with suppress(OSError):  # a full disk: the lock counts, not whom it names
+            os.write(fd, str(os.getpid()).encode())
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         fresh = not path.exists() or path.stat().st_size == 0
@@ -286,6 +300,11 @@ class EmbeddedStore:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+
+
+def _grants(tx: Transaction) -> bool:
+    """Whether something new is given out: not re-placed, and not held by an agent already."""
+    return bool(tx.reserve) and not tx.puts[0].expected and not tx.reserve[0].forced
 
 
 def _node_row(book: NodeBook) -> str:

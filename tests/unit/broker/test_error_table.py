@@ -38,7 +38,7 @@ def test_reasons_are_unique_and_upper_case() -> None:
 
 def test_only_unavailable_may_be_retried_blindly() -> None:
     unavailable = {r for r, code in CODES.items() if code == code_pb2.UNAVAILABLE}
-    assert unavailable == {"WARMING_UP", "STOPPING"}
+    assert unavailable == {"WARMING_UP", "STOPPING", "STORE_FULL"}
 
 
 def unpacked(error: PoolError, kind: type) -> list[object]:
