@@ -39,6 +39,7 @@ from computepool_broker.services.explanations import Explanations
 from computepool_broker.services.grants import Grants
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.levels import Levels
 from computepool_broker.services.life_log import LifeLog
 from computepool_broker.services.lists import ListService
 from computepool_broker.services.pool import Pool
@@ -103,7 +104,8 @@ class Broker:
         explanations = Explanations(pool)
         self._waits = waits = Waits(pool)
         grants = Grants(pool, ids, explanations)
-        answers = Answers(pool, writer, lambda: self._store.durable)
+        self._levels = levels = Levels(config.ack_level, self._store)
+        answers = Answers(pool, writer, levels)
         inventory = InventoryService(pool)
         lists = Lists(pool, ListService(pool), inventory, answers)
         self._watches = watches = WatchCalls(
@@ -135,7 +137,7 @@ class Broker:
         """Serve until told to stop; returns the exit code.
 
         Raises:
-            StoreRefusedError: The store cannot be used.
+            StoreRefusedError: The store cannot be used, or not at the `ack_level` that is set.
             ConnectionError: The store's server cannot be reached.
             OSError: The address cannot be listened on.
         """
@@ -144,6 +146,7 @@ class Broker:
             loop.add_signal_handler(signum, self._stop.set)
         await self._store.open(self.pool.state)
         try:
+            self._levels.check()
             self.pool.opened()
             gc.freeze()  # what was loaded lives long: no collection looks at it again
             self.pool.committer.start()
@@ -172,6 +175,7 @@ class Broker:
             revision=state.revision,
             allocations=state.live,
             agents_expected=len(self.pool.expected_agents),
+            ack_level=self._levels.default.name.lower(),
             metrics=metrics or None,
         )
         if self._config.ready_file:

@@ -74,6 +74,11 @@ class Config:
     gather_ms: float = _knob(
         10.0, "most milliseconds to gather calls into one commit when many are in flight", 0, 100
     )
+    ack_level: str = _knob(
+        "auto",
+        "what answers guarantee to calls that do not say: auto (durable where the store can give "
+        "it, else committed), committed, durable or confirmed; see docs/acknowledgements.md",
+    )
     stop_grace_s: float = _knob(5.0, "seconds for running calls to end on SIGTERM", 0, 300)
 
     def __post_init__(self) -> None:
@@ -93,6 +98,8 @@ class Config:
             raise ConfigError("log_level: must be debug, info, warning or error")
         if self.log_format not in ("json", "console"):
             raise ConfigError("log_format: must be json or console")
+        if self.ack_level not in ("auto", "committed", "durable", "confirmed"):
+            raise ConfigError("ack_level: must be auto, committed, durable or confirmed")
         self._check_addresses()
 
     def _check_addresses(self) -> None:

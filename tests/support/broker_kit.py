@@ -26,6 +26,7 @@ from computepool_broker.services.explanations import Explanations
 from computepool_broker.services.grants import Create, Grants
 from computepool_broker.services.ids import AllocationIds
 from computepool_broker.services.inventory import InventoryService
+from computepool_broker.services.levels import Levels
 from computepool_broker.services.lists import ListService
 from computepool_broker.services.messages import Mark, Open, Report
 from computepool_broker.services.pool import Pool
@@ -71,7 +72,8 @@ class BrokerKit:
         self.allocations = AllocationService(self.pool, self.grants, self.waits)
         self.bulk = BulkService(self.pool, self.grants, self.waits)
         self.inventory = InventoryService(self.pool)
-        self.answers = answers = Answers(self.pool, SpecWriter(), lambda: True)
+        self.levels = Levels(self.pool.config.ack_level, store)
+        self.answers = answers = Answers(self.pool, SpecWriter(), self.levels)
         self.lists = Lists(self.pool, ListService(self.pool), self.inventory, answers)
         self.watches = WatchCalls(
             self.pool,

@@ -81,6 +81,7 @@ class MemoryStore:
     """See the module. Keeps the promises of a Store on its disk."""
 
     durable = True
+    always_durable = True
 
     def __init__(self, disk: MemoryDisk | None = None) -> None:
         self.disk = disk or MemoryDisk()

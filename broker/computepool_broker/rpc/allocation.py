@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import allocation_pb2_grpc
 from computepool_broker.rpc import from_wire
-from computepool_broker.rpc.creates import read_create, read_release, read_renew
+from computepool_broker.rpc.creates import (
+    read_create,
+    read_release,
+    read_release_level,
+    read_renew,
+    read_waits,
+)
 from computepool_broker.rpc.stream import CallStream, StreamParts
 
 if TYPE_CHECKING:
@@ -54,13 +60,13 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
     ) -> wire.CreateAllocationResponse:
         """See the contract."""
         call = read_create(request, self._specs)
-        wait_s = from_wire.read_wait_s(request.wait_for, request.wait_ms)
+        wait_s, level = read_waits(request, self._answers.levels)
         if wait_s:
             left_s = _most_wait_s(context)
             wait_s = wait_s if left_s is None else min(wait_s, left_s)
-        made = await self._service.create(call, wait_s)
+        made = await self._service.create(call, wait_s, level)
         out = wire.CreateAllocationResponse()
-        self._answers.fill_created(out, made)
+        self._answers.fill_created(out, made, level)
         return out
 
     async def BatchCreateAllocations(
@@ -127,7 +133,8 @@ class AllocationServicer(allocation_pb2_grpc.AllocationServiceServicer):
         self, request: wire.ReleaseAllocationRequest, _: Context
     ) -> wire.ReleaseAllocationResponse:
         """See the contract."""
-        released = await self._service.release(*read_release(request))
+        level = read_release_level(request, self._answers.levels)
+        released = await self._service.release(*read_release(request), level)
         out = wire.ReleaseAllocationResponse()
         self._answers.fill(out.allocation, released)
         return out

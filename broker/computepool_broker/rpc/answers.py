@@ -7,30 +7,36 @@ from typing import TYPE_CHECKING
 from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.rpc import to_wire
 from computepool_broker.rpc.errors import call_error
+from computepool_broker.services.levels import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from computepool_broker.model.records import Allocation
     from computepool_broker.services.grants import Granted
+    from computepool_broker.services.levels import Levels
     from computepool_broker.services.pool import Pool
+
+
+LEVELS = {
+    Level.COMMITTED: wire.ACK_LEVEL_COMMITTED,
+    Level.DURABLE: wire.ACK_LEVEL_DURABLE,
+    Level.CONFIRMED: wire.ACK_LEVEL_CONFIRMED,
+}
 
 
 class Answers:
     """Fills messages in place: building them first and copying takes twice as long."""
 
-    def __init__(self, pool: Pool, writer: to_wire.SpecWriter, durable: Callable[[], bool]) -> None:
+    def __init__(self, pool: Pool, writer: to_wire.SpecWriter, levels: Levels) -> None:
         """Wire it.
 
         Args:
             pool: For reading.
             writer: Specs to the wire.
-            durable: Whether a commit survives a crash of the store's machine, known once the
-                store is open.
+            levels: Which level of acknowledgement a call has, and its answer names.
         """
         self._pool = pool
         self._writer = writer
-        self._durable = durable
+        self.levels = levels
 
     def fill(self, out: wire.Allocation, a: Allocation) -> None:
         """Write an allocation as it now is."""
@@ -44,10 +50,9 @@ class Answers:
         self._pool.tally.errors.add(made.reason)
         return made
 
-    def fill_created(self, out: wire.CreateAllocationResponse, made: Granted) -> None:
-        """Write the answer to one create."""
-        durable = self._durable()
-        out.ack_level = wire.ACK_LEVEL_DURABLE if durable else wire.ACK_LEVEL_COMMITTED
+    def fill_created(self, out: wire.CreateAllocationResponse, made: Granted, level: Level) -> None:
+        """Write the answer to one create that was made at a level."""
+        out.ack_level = LEVELS[self.levels.told(level, made.allocation)]
         if made.duplicate:
             out.duplicate = True
         self.fill(out.allocation, made.allocation)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError, PoolError
 from computepool_broker.rpc import from_wire, limits
-from computepool_broker.rpc.creates import read_create
+from computepool_broker.rpc.creates import read_create, read_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from computepool_broker.rpc.answers import Answers
     from computepool_broker.services.bulk import BulkService
     from computepool_broker.services.grants import Create, Granted
+    from computepool_broker.services.levels import Level
 
 MAX_CREATES = 1_000
 MAX_DEVICES = 20_000
@@ -43,18 +44,18 @@ class BulkCalls:
     ) -> wire.BatchCreateAllocationsResponse:
         """Grant all, or each by itself; waits for ACTIVE no longer than `left_s` seconds."""
         calls = self._read_creates(request.requests)
-        wait_s = from_wire.read_wait_s(request.wait_for, request.wait_ms)
+        wait_s, level = read_waits(request, self._answers.levels)
         if left_s is not None:
             wait_s = min(wait_s, left_s)
         out = wire.BatchCreateAllocationsResponse()
-        results = _Results(self._answers)
+        results = _Results(self._answers, level)
         if request.mode == wire.BATCH_MODE_ATOMIC:
-            for made in await self._service.create_all(calls, wait_s):
+            for made in await self._service.create_all(calls, wait_s, level):
                 results.created(out.results.add().created, made)
             return out
         if request.mode not in (wire.BATCH_MODE_UNSPECIFIED, wire.BATCH_MODE_EACH):
             raise InvalidArgumentError("mode", f"unknown value {int(request.mode)}")
-        for each in await self._service.create_each(calls, wait_s):
+        for each in await self._service.create_each(calls, wait_s, level):
             result = out.results.add()
             if isinstance(each, PoolError):
                 results.error(result.error, each)
@@ -69,7 +70,7 @@ class BulkCalls:
         for at, request in enumerate(requests):
             try:
                 call = read_create(request, self._specs)
-                _check_no_wait(request)
+                _check_alone(request)
             except InvalidArgumentError as error:
                 raise error.within(f"requests[{at}]") from None
             devices += call.spec.parts * max(1, call.spec.shape.part.devices)
@@ -99,7 +100,7 @@ class BulkCalls:
         """Release each by itself."""
         message = limits.text("message", request.message)
         ids = _read_ids(request.ids, MAX_RELEASES)
-        done = await self._service.release(ids, message)
+        done = await self._service.release(ids, message, self._answers.levels.of_release(None))
         out = wire.BatchReleaseAllocationsResponse(released=done.count(None))
         self._fill_failures(out.failures, ids, done)
         return out
@@ -118,12 +119,13 @@ class BulkCalls:
 class _Results:
     """Writes results into an answer; the later ones shorter when there is too much."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, level: Level) -> None:
         self._answers = answers
+        self._level = level
         self._left = MAX_WHOLE_BYTES
 
     def created(self, out: wire.CreateAllocationResponse, made: Granted) -> None:
-        self._answers.fill_created(out, made)
+        self._answers.fill_created(out, made, self._level)
         self._left -= out.ByteSize()
         if self._left < 0:
             out.allocation.CopyFrom(_brief(out.allocation))
@@ -153,9 +155,12 @@ def _brief(whole: wire.Allocation) -> wire.Allocation:
     return out
 
 
-def _check_no_wait(request: wire.CreateAllocationRequest) -> None:
+def _check_alone(request: wire.CreateAllocationRequest) -> None:
+    """What is said of the whole batch is not said of one of it."""
     if request.wait_for or request.wait_ms:
         raise InvalidArgumentError("wait_for", "set it on the whole batch")
+    if request.ack_level:
+        raise InvalidArgumentError("ack_level", "set it on the whole batch")
 
 
 def _read_ids(ids: Sequence[str], most: int) -> list[str]:

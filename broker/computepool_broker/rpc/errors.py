@@ -11,7 +11,12 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from computepool.v1 import allocation_pb2 as wire
-from computepool_broker.errors import InvalidArgumentError, NoRoomError, PoolError
+from computepool_broker.errors import (
+    InvalidArgumentError,
+    NoRoomError,
+    NotAcknowledgedError,
+    PoolError,
+)
 from computepool_broker.rpc.to_wire import short_refusal
 
 if TYPE_CHECKING:
@@ -39,8 +44,12 @@ CODES = {
     "AGENT_ALIVE": code_pb2.FAILED_PRECONDITION,
     "RESUME_TOKEN_EXPIRED": code_pb2.FAILED_PRECONDITION,
     "UNCORDONED": code_pb2.FAILED_PRECONDITION,
+    "ACK_LEVEL_UNAVAILABLE": code_pb2.FAILED_PRECONDITION,
     "ETAG_MISMATCH": code_pb2.ABORTED,
 }
+CODES_OF_KINDS: dict[type[PoolError], int] = {NotAcknowledgedError: code_pb2.UNAVAILABLE}
+"""Kinds of error that have another code than others with their reason: whoever asks for a level
+may repeat the call blindly, and the code of a failed store is what clients of 0.1 know."""
 MAX_MESSAGE = 500
 CALL_ID = "x-request-id"
 """Metadata in which a caller may name a call; logs and errors of the call repeat it."""
@@ -69,8 +78,7 @@ def status_of(error: PoolError) -> status_pb2.Status:
         box = any_pb2.Any()
         box.Pack(detail)
         packed.append(box)
-    code = CODES.get(error.reason, code_pb2.INTERNAL)
-    return status_pb2.Status(code=code, message=str(error)[:MAX_MESSAGE], details=packed)
+    return status_pb2.Status(code=_code(error), message=str(error)[:MAX_MESSAGE], details=packed)
 
 
 def call_error(error: BaseException) -> wire.CallError:
@@ -79,7 +87,7 @@ def call_error(error: BaseException) -> wire.CallError:
         log.error("internal_error", exc_info=error)
         error = PoolError("internal error; see the broker's log")
     out = wire.CallError(
-        code=CODES.get(error.reason, code_pb2.INTERNAL),
+        code=_code(error),
         reason=error.reason,
         message=str(error)[:MAX_MESSAGE],
         metadata=_short(error),
@@ -90,6 +98,11 @@ def call_error(error: BaseException) -> wire.CallError:
     if isinstance(error, NoRoomError):
         out.refusal.CopyFrom(short_refusal(error.refusal))
     return out
+
+
+def _code(error: PoolError) -> int:
+    code = CODES_OF_KINDS.get(type(error))
+    return int(CODES.get(error.reason, code_pb2.INTERNAL)) if code is None else code
 
 
 def _short(error: PoolError) -> dict[str, str]:

@@ -23,6 +23,7 @@ from computepool_broker.model.request import (
     SpreadOver,
 )
 from computepool_broker.rpc import limits
+from computepool_broker.services.levels import Level
 
 if TYPE_CHECKING:
     from computepool_broker.model.amounts import Amounts
@@ -207,6 +208,16 @@ def read_wait_s(wait_for: int, wait_ms: int) -> float:
     if wait_for not in (wire.WAIT_FOR_UNSPECIFIED, wire.WAIT_FOR_ACTIVE):
         raise InvalidArgumentError("wait_for", f"unknown value {wait_for}")
     return (wait_ms or DEFAULT_WAIT_MS) / 1000
+
+
+def read_ack_level(value: int) -> Level | None:
+    """The level of acknowledgement that a call names; None when it names none."""
+    if value == wire.ACK_LEVEL_UNSPECIFIED:
+        return None
+    try:
+        return Level(value)
+    except ValueError:
+        raise InvalidArgumentError("ack_level", f"unknown value {value}") from None
 
 
 def all_ids(values: list[str]) -> bool:

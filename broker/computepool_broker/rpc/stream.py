@@ -2,8 +2,9 @@
 
     read ──> pending ──one job for many──> writer ──durable──> ready ──one message for many──> write
 
-Calls that have come go to the writer together: there is at most one job of a stream waiting to
-run, and it takes whatever is pending by then. Answers that are ready leave together. A call is
+Calls that have come go to the writer together: there is at most one job of a stream and a level
+waiting to run, and it takes whatever is pending by then. (What wants no more than COMMITTED does
+not wait for a disk with the rest.) Answers that are ready leave together. A call is
 unanswered from its reading until its answer is written; with MAX_UNANSWERED, or fewer while
 other streams have very many, nothing more is read, so a client that sends without reading fills
 its own buffers, not ours.
@@ -19,10 +20,10 @@ from google.protobuf.message import DecodeError
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.errors import InvalidArgumentError, PoolError, StoppingError
-from computepool_broker.rpc import from_wire
-from computepool_broker.rpc.creates import read_create, read_release, read_renew
 from computepool_broker.rpc.sizes import MAX_REQUEST_BYTES, check_size
-from computepool_broker.services.grants import Create, Granted
+from computepool_broker.rpc.stream_calls import StreamCall, read_call, run_call
+from computepool_broker.services.grants import Granted
+from computepool_broker.services.levels import Level, unconfirmed
 from computepool_broker.services.watches import Watches
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from computepool_broker.ledger.transaction import Outcome, Transaction
     from computepool_broker.model.records import Allocation
+    from computepool_broker.rpc import from_wire
     from computepool_broker.rpc.answers import Answers
     from computepool_broker.services.grants import Grants
     from computepool_broker.services.pool import Pool
@@ -55,35 +57,6 @@ MESSAGE_AMOUNTS = 3_000
 last allocation may add 20,000 devices."""
 ERROR_AMOUNTS = 20
 """What an error weighs: it has up to 2 KiB."""
-
-
-class _Call(NamedTuple):
-    """One call that was read.
-
-    Attributes:
-        kind: Field of StreamAllocationsRequest that it came in.
-        do: What the writer runs; None for a create, which it runs with others.
-        create: What is to be granted.
-        wait_s: How long to wait for ACTIVE, in seconds; 0 does not wait.
-        weight: What it costs the writer, in grants of one part.
-        waiting: Who waits for its allocation.
-    """
-
-    ticket: int
-    kind: str
-    do: Callable[[Stage], Any] | None
-    wait_s: float
-    weight: int
-    waiting: dict[str, Waiter]
-    create: Create | None = None
-
-
-def _done(stage: Stage, call: _Call) -> Any:
-    """What a call that is no create came to; an error is its answer."""
-    try:
-        return None if call.do is None else call.do(stage)
-    except PoolError as error:
-        return error
 
 
 class Unanswered:
@@ -125,9 +98,9 @@ class CallStream:
     def __init__(self, parts: StreamParts, context: Context) -> None:
         self._parts = parts
         self._context = context
-        self._pending: list[_Call] = []
-        self._job: asyncio.Future[Any] | None = None
-        self._ready: list[tuple[_Call, Any]] = []
+        self._pending: dict[Level, list[StreamCall]] = {Level.COMMITTED: [], Level.DURABLE: []}
+        self._jobs: dict[Level, asyncio.Future[Any]] = {}
+        self._ready: list[tuple[StreamCall, Any]] = []
         self._unanswered = 0
         self._waiting: dict[asyncio.Task[None], dict[str, Waiter]] = {}
         self._news = asyncio.Event()
@@ -169,8 +142,8 @@ class CallStream:
             self._over = True
             for task in (reader, closing, *self._waiting):
                 task.cancel()
-            if self._job is not None:
-                self._job.cancel()
+            for job in self._jobs.values():
+                job.cancel()
             if reader.done() and not reader.cancelled():
                 reader.exception()  # seen: it matters only where nothing worse has happened
 
@@ -197,60 +170,40 @@ class CallStream:
         self._parts.unanswered.calls += 1
         kind = message.WhichOneof("call") or "call"
         try:
-            call = self._call(message, kind)
+            call = read_call(message, kind, self._parts)
         except PoolError as error:
             if isinstance(error, InvalidArgumentError) and kind != "call":
                 error = error.within(kind)
             error.__traceback__ = error.__context__ = None  # they would keep frames and message
-            self._answer(_Call(message.ticket, kind, None, 0.0, 1, {}), error)
+            self._answer(StreamCall(message.ticket, kind, None, 0.0, 1, {}), error)
             return
-        self._pending.append(call)
-        self._push()
-
-    def _call(self, message: wire.StreamAllocationsRequest, kind: str) -> _Call:
-        ticket, grants = message.ticket, self._parts.grants
-        if kind == "create":
-            request = message.create
-            create = read_create(request, self._parts.specs)
-            wait_s = from_wire.read_wait_s(request.wait_for, request.wait_ms)
-            return _Call(ticket, kind, None, wait_s, create.weight, {}, create)
-        if kind == "renew":
-            renew = read_renew(message.renew)
-            return _Call(ticket, kind, lambda stage: grants.renew(stage, *renew), 0.0, 1, {})
-        if kind == "release":
-            release = read_release(message.release)
-            return _Call(ticket, kind, lambda stage: grants.release(stage, *release), 0.0, 1, {})
-        raise InvalidArgumentError("call", "must be given")
+        self._pending[call.level.at_store].append(call)
+        self._push(call.level.at_store)
 
     # -- the writer's job ------------------------------------------------------------------
 
-    def _push(self) -> None:
-        """Have the writer take what is pending, unless it is asked to already."""
-        if self._job is not None or not self._pending:
+    def _push(self, level: Level) -> None:
+        """Have the writer take what is pending at a level, unless it is asked to already."""
+        pending = self._pending[level]
+        if level in self._jobs or not pending:
             return
-        taken: list[_Call] = []
+        taken: list[StreamCall] = []
         try:
             job = self._parts.pool.committer.submit(
-                lambda stage: self._run(stage, taken), max(WEIGHT, self._pending[0].weight)
+                lambda stage: self._run(stage, taken, level), max(WEIGHT, pending[0].weight), level
             )
         except PoolError as error:
-            refused, self._pending = self._pending, []
-            for call in refused:
+            self._pending[level] = []
+            for call in pending:
                 self._answer(call, error)
             return
-        self._job = job
+        self._jobs[level] = job
         job.add_done_callback(lambda done: self._ran(done, taken))
 
-    def _run(self, stage: Stage, taken: list[_Call]) -> list[Any]:
-        self._job = None  # from now on others may go into the next job
-        pending, weight = self._pending, 0
-        while len(taken) < len(pending):
-            weight += pending[len(taken)].weight
-            if weight > JOB_WEIGHT and taken:
-                break
-            taken.append(pending[len(taken)])
-        del pending[: len(taken)]
-        results = [_done(stage, call) for call in taken]
+    def _run(self, stage: Stage, taken: list[StreamCall], level: Level) -> list[Any]:
+        if not taken:  # else it was run before, and what came of that did not hold
+            self._take_pending(taken, level)
+        results = [run_call(stage, call) for call in taken]
         # Last: what is released makes room.
         creates = [call.create for call in taken if call.create is not None]
         made = iter(self._parts.grants.create_each(stage, creates))
@@ -259,10 +212,20 @@ class CallStream:
                 results[at] = result = next(made)
                 if call.wait_s > 0 and isinstance(result, Granted):
                     self._parts.waits.expect(result.allocation, call.waiting)
-        self._push()
+        self._push(level)
         return results
 
-    def _ran(self, done: asyncio.Future[list[Any]], taken: list[_Call]) -> None:
+    def _take_pending(self, taken: list[StreamCall], level: Level) -> None:
+        del self._jobs[level]  # from now on others may go into the next job
+        pending, weight = self._pending[level], 0
+        while len(taken) < len(pending):
+            weight += pending[len(taken)].weight
+            if weight > JOB_WEIGHT and taken:
+                break
+            taken.append(pending[len(taken)])
+        del pending[: len(taken)]
+
+    def _ran(self, done: asyncio.Future[list[Any]], taken: list[StreamCall]) -> None:
         """What the job did is durable, or nobody knows."""
         if done.cancelled() or self._over:
             if not done.cancelled():
@@ -273,7 +236,7 @@ class CallStream:
         error = done.exception()
         results = [error] * len(taken) if error is not None else done.result()
         for call, result in zip(taken, results, strict=True):
-            if call.waiting and error is None:
+            if call.looks_again and isinstance(result, Granted):
                 task = asyncio.create_task(self._await_active(call, result))
                 self._waiting[task] = call.waiting
                 task.add_done_callback(self._waiting.pop)
@@ -281,20 +244,21 @@ class CallStream:
                 self._parts.waits.forget(call.waiting)
                 self._answer(call, result)
 
-    async def _await_active(self, call: _Call, made: Granted) -> None:
-        waits = self._parts.waits
+    async def _await_active(self, call: StreamCall, made: Granted) -> None:
+        waits, confirms = self._parts.waits, call.level is Level.CONFIRMED
         try:
-            newest = await waits.newest(call.waiting, call.wait_s)
-            self._answer(call, made._replace(allocation=newest[made.allocation.id]))
-        except (PoolError, KeyError):
+            [reached] = await waits.reached([made], call.waiting, call.wait_s, call.level)
+            missed = unconfirmed(reached.allocation, call.wait_s) if confirms else None
+            self._answer(call, missed or reached)
+        except PoolError as error:
             # It is granted all the same: how far it has come is for the client to ask.
-            self._answer(call, made)
+            self._answer(call, error if confirms else made)
         finally:
             waits.forget(call.waiting)
 
     # -- answering -------------------------------------------------------------------------
 
-    def _answer(self, call: _Call, result: object) -> None:
+    def _answer(self, call: StreamCall, result: object) -> None:
         self._ready.append((call, result))
         self._news.set()
 
@@ -312,7 +276,7 @@ class CallStream:
             self._parts.unanswered.calls -= len(out.results)
             self._room.set()
 
-    def _fill(self, out: wire.StreamResult, call: _Call, result: Any) -> int:
+    def _fill(self, out: wire.StreamResult, call: StreamCall, result: Any) -> int:
         """Write one answer; the number of amounts in it, or what weighs as much."""
         answers = self._parts.answers
         if isinstance(result, BaseException):
@@ -321,7 +285,7 @@ class CallStream:
         allocation: Allocation
         if isinstance(result, Granted):
             allocation = result.allocation
-            answers.fill_created(out.create, result)
+            answers.fill_created(out.create, result, call.level)
         else:
             allocation = result
             answers.fill((out.renew if call.kind == "renew" else out.release).allocation, result)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from computepool_broker.services.levels import Level, unconfirmed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,15 +26,16 @@ class AllocationService:
         self._grants = grants
         self._waits = waits
 
-    async def create(self, call: Create, wait_s: float) -> Granted:
-        """Grant, and wait up to `wait_s` seconds for ACTIVE (0: answer when durable).
+    async def create(self, call: Create, wait_s: float, level: Level = Level.COMMITTED) -> Granted:
+        """Grant, and wait up to `wait_s` seconds for ACTIVE (0: answer when it is at the level).
 
         Raises:
+            NotAcknowledgedError: The level was not reached in time.
             PoolError: As Grants.create.
         """
-        if wait_s <= 0:
+        if wait_s <= 0 and level is not Level.CONFIRMED:
             return await self._pool.committer.submit(
-                lambda stage: self._grants.create(stage, call), call.weight
+                lambda stage: self._grants.create(stage, call), call.weight, level
             )
         waiting: dict[str, Waiter] = {}
 
@@ -42,11 +45,14 @@ class AllocationService:
             return made
 
         try:
-            made = await self._pool.committer.submit(job, call.weight)
-            newest = await self._waits.newest(waiting, wait_s)
-            return made._replace(allocation=newest.get(made.allocation.id, made.allocation))
+            made = await self._pool.committer.submit(job, call.weight, level.at_store)
+            [reached] = await self._waits.reached([made], waiting, wait_s, level)
         finally:
             self._waits.forget(waiting)
+        missed = unconfirmed(reached.allocation, wait_s) if level is Level.CONFIRMED else None
+        if missed is not None:
+            raise missed
+        return reached
 
     async def get(self, allocation_id: str) -> Allocation:
         """The allocation as it durably is.
@@ -66,12 +72,15 @@ class AllocationService:
             lambda stage: self._grants.renew(stage, allocation_id, etag, ttl_s)
         )
 
-    async def release(self, allocation_id: str, etag: str, message: str) -> Allocation:
+    async def release(
+        self, allocation_id: str, etag: str, message: str, level: Level = Level.COMMITTED
+    ) -> Allocation:
         """End it for its tenant; idempotent.
 
         Raises:
+            NotAcknowledgedError: The level, COMMITTED or DURABLE, was not reached in time.
             PoolError: As Grants.release.
         """
         return await self._pool.committer.submit(
-            lambda stage: self._grants.release(stage, allocation_id, etag, message)
+            lambda stage: self._grants.release(stage, allocation_id, etag, message), 1, level
         )

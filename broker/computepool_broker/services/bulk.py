@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from computepool_broker.errors import PoolError
 from computepool_broker.services.grants import Granted
+from computepool_broker.services.levels import Level, unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from computepool_broker.ledger.transaction import Outcome, Transaction
-    from computepool_broker.model.records import Allocation
     from computepool_broker.services.grants import Create, Grants
     from computepool_broker.services.pool import Pool
     from computepool_broker.services.waits import Waiter, Waits
@@ -42,9 +42,15 @@ class BulkService:
         self._waits = waits
 
     async def create_each(
-        self, calls: Sequence[Create], wait_s: float
+        self, calls: Sequence[Create], wait_s: float, level: Level = Level.COMMITTED
     ) -> list[Granted | PoolError]:
-        """Grant each request by itself; wait up to `wait_s` seconds for all to be ACTIVE."""
+        """Grant each request by itself; wait up to `wait_s` seconds for all to be ACTIVE.
+
+        What does not reach the level in time is a NotAcknowledgedError among the results.
+
+        Raises:
+            NotAcknowledgedError: At CONFIRMED: none of what was granted could be looked at.
+        """
         waiting: dict[str, Waiter] = {}
 
         def some(stage: Stage, part: Sequence[Create]) -> list[Granted | PoolError]:
@@ -56,18 +62,23 @@ class BulkService:
             return made
 
         try:
-            made = await self._in_slices(_by_parts(calls), some, _parts)
-            newest = await self._waits.newest(waiting, wait_s)
-            if not newest:
-                return made
-            return [_newest(m, newest) if isinstance(m, Granted) else m for m in made]
+            made = await self._in_slices(_by_parts(calls), some, _parts, level.at_store)
+            granted = [each for each in made if isinstance(each, Granted)]
+            reached = iter(await self._waits.reached(granted, waiting, wait_s, level))
         finally:
             self._waits.forget(waiting)
+        return [
+            _or_missed(next(reached), wait_s, level) if isinstance(each, Granted) else each
+            for each in made
+        ]
 
-    async def create_all(self, calls: Sequence[Create], wait_s: float) -> list[Granted]:
+    async def create_all(
+        self, calls: Sequence[Create], wait_s: float, level: Level = Level.COMMITTED
+    ) -> list[Granted]:
         """Grant all requests, or none; wait up to `wait_s` seconds for all to be ACTIVE.
 
         Raises:
+            NotAcknowledgedError: The level was not reached in time.
             PoolError: As one create; metadata "index" says for which request.
         """
         waiting: dict[str, Waiter] = {}
@@ -80,11 +91,16 @@ class BulkService:
             return made
 
         try:
-            made = await self._pool.committer.submit(job, _parts(calls))
-            newest = await self._waits.newest(waiting, wait_s)
-            return [_newest(each, newest) for each in made]
+            made = await self._pool.committer.submit(job, _parts(calls), level.at_store)
+            reached = await self._waits.reached(made, waiting, wait_s, level)
         finally:
             self._waits.forget(waiting)
+        for index, each in enumerate(reached):
+            missed = _or_missed(each, wait_s, level)
+            if isinstance(missed, PoolError):
+                missed.metadata["index"] = str(index)
+                raise missed
+        return reached
 
     async def renew(self, ids: Sequence[str], ttl_s: int) -> list[PoolError | None]:
         """Start the TTL of each anew; what went wrong, in the order of `ids`."""
@@ -96,12 +112,15 @@ class BulkService:
         )
         return [each if isinstance(each, PoolError) else None for each in done]
 
-    async def release(self, ids: Sequence[str], message: str) -> list[PoolError | None]:
+    async def release(
+        self, ids: Sequence[str], message: str, level: Level = Level.COMMITTED
+    ) -> list[PoolError | None]:
         """End each for its tenant; what went wrong, in the order of `ids`."""
         done = await self._in_slices(
             _even(ids, SLICE_RELEASES),
             _each(lambda stage, key: self._grants.release(stage, key, "", message)),
             lambda part: len(part) // 2,
+            level,
         )
         return [each if isinstance(each, PoolError) else None for each in done]
 
@@ -110,13 +129,14 @@ class BulkService:
         slices: Sequence[Sequence[T]],
         some: Callable[[Stage, Sequence[T]], list[R | PoolError]],
         weight: Callable[[Sequence[T]], int],
+        level: Level = Level.COMMITTED,
     ) -> list[R | PoolError]:
         """Do something slice by slice; what came of each, in order."""
 
         def job_of(part: Sequence[T]) -> Callable[[Stage], list[R | PoolError]]:
             return lambda stage: some(stage, part)
 
-        jobs = [self._submitted(job_of(part), max(1, weight(part))) for part in slices]
+        jobs = [self._submitted(job_of(part), max(1, weight(part)), level) for part in slices]
         out: list[R | PoolError] = []
         for part, done in zip(
             slices, await asyncio.gather(*jobs, return_exceptions=True), strict=True
@@ -129,9 +149,9 @@ class BulkService:
                 out += done
         return out
 
-    def _submitted(self, job: Callable[[Stage], R], weight: int) -> asyncio.Future[R]:
+    def _submitted(self, job: Callable[[Stage], R], weight: int, level: Level) -> asyncio.Future[R]:
         try:
-            return self._pool.committer.submit(job, weight)
+            return self._pool.committer.submit(job, weight, level)
         except PoolError as error:
             # Of this slice alone: those before it are on their way.
             refused: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -139,8 +159,10 @@ class BulkService:
             return refused
 
 
-def _newest(made: Granted, newest: dict[str, Allocation]) -> Granted:
-    return made._replace(allocation=newest.get(made.allocation.id, made.allocation))
+def _or_missed(made: Granted, wait_s: float, level: Level) -> Granted | PoolError:
+    """The grant, or why it is not at the level."""
+    missed = unconfirmed(made.allocation, wait_s) if level is Level.CONFIRMED else None
+    return made if missed is None else missed
 
 
 def _each(

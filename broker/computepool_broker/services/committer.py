@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from computepool_broker.errors import OutcomeUnknownError, OverloadedError, StoppingError
+from computepool_broker.services.levels import Level
 from computepool_broker.services.tally import WriterTally
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Committer:
         self._on_durable = on_durable
         self._on_failure = on_failure
         self._gather_s = gather_s
-        self._queue: deque[tuple[Job, asyncio.Future[Any], int, float]] = deque()
+        self._queue: deque[tuple[Job, asyncio.Future[Any], int, float, Level]] = deque()
         self._queued = 0
         self._wake: asyncio.Future[None] | None = None
         self._wanted = 1
@@ -107,15 +108,18 @@ class Committer:
         """
         return not (self._queue or self._finishing or self._failed or self._stopping)
 
-    def submit(self, job: Callable[[Stage], T], weight: int = 1) -> asyncio.Future[T]:
+    def submit(
+        self, job: Callable[[Stage], T], weight: int = 1, level: Level = Level.COMMITTED
+    ) -> asyncio.Future[T]:
         """Run `job` in the next batch.
 
         Args:
             job: Reads the tables and stages transactions.
             weight: What it costs, in grants of one part.
+            level: COMMITTED or DURABLE, which only a store that is `durable` can give.
 
         Returns:
-            What it returns or raises, once that is durable.
+            What it returns or raises, once that, and all that it has seen, is at the level.
 
         Raises:
             OverloadedError: Jobs that weigh MAX_QUEUED wait already.
@@ -126,7 +130,7 @@ class Committer:
         if self._queued >= MAX_QUEUED:
             raise OverloadedError("too many calls are waiting", retry_after_ms=1000)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append((job, future, weight, perf_counter()))
+        self._queue.append((job, future, weight, perf_counter(), level))
         self._queued += weight
         self._outstanding += 1
         if len(self._queue) >= self._wanted:
@@ -164,7 +168,8 @@ class Committer:
         queue, weight = self._queue, 0
         came: list[float] = []
         while queue and (not batch or weight + queue[0][2] <= MAX_BATCH):
-            job, future, own, came_s = queue.popleft()
+            # Each commit of these stores is at the highest level that they can give.
+            job, future, own, came_s, _ = queue.popleft()
             batch.append((job, future))
             came.append(came_s)
             weight += own

@@ -33,7 +33,14 @@ class Store(Protocol):
 
     @property
     def durable(self) -> bool:
-        """Whether a commit survives a crash of the store's machine; known once it is open."""
+        """Whether a commit can be made to survive a crash of the store's machine.
+
+        Known once it is open.
+        """
+
+    @property
+    def always_durable(self) -> bool:
+        """Whether every commit survives that, asked for or not; known once it is open."""
 
     async def open(self, state: LedgerState) -> None:
         """Load everything into `state` (empty, with its listeners set) and follow it from now on.

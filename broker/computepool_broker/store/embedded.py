@@ -62,6 +62,7 @@ class EmbeddedStore:
     """See the module. One event loop, one broker per folder."""
 
     durable = True
+    always_durable = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

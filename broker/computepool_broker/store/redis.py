@@ -79,6 +79,11 @@ class RedisStore:
         """
         return self._durable
 
+    @property
+    def always_durable(self) -> bool:
+        """See `durable`: it is a matter of the server's setting, not of the commit."""
+        return self._durable
+
     async def open(self, state: LedgerState) -> None:
         """See Store.open. Takes the database over from a broker that still has it."""
         self._client = client = RedisClient(self._address)

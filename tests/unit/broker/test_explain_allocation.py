@@ -16,10 +16,9 @@ from computepool_broker.model.records import AllocationState, PartState
 from computepool_broker.model.request import Power, Spread, SpreadOver
 from computepool_broker.placement import reasons
 from computepool_broker.placement.planner import Planner
-from computepool_broker.rpc.answers import Answers
 from computepool_broker.rpc.explain import ExplainCalls
 from computepool_broker.rpc.from_wire import SpecReader
-from computepool_broker.rpc.to_wire import SpecWriter, spec_message
+from computepool_broker.rpc.to_wire import spec_message
 from support.broker_kit import THREE, BrokerKit, activate, running_broker
 from support.builders import (
     commit,
@@ -48,8 +47,7 @@ async def why(kit: BrokerKit, allocation_id: str) -> Explanation:
 
 
 def calls(kit: BrokerKit) -> ExplainCalls:
-    answers = Answers(kit.pool, SpecWriter(), lambda: True)
-    return ExplainCalls(kit.explanations, kit.pool, SpecReader(), answers)
+    return ExplainCalls(kit.explanations, kit.pool, SpecReader(), kit.answers)
 
 
 async def test_a_request_is_told_where_it_would_go_and_what_else_could_take_it() -> None:
