@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from computepool_agents import contact
 from computepool_agents.answers import Arbiter, Verdict, continues, verdict
 from computepool_agents.backends.base import BackendError
-from computepool_agents.backoff import Backoff
+from computepool_agents.backoff import SPREAD_S, Backoff, cap_s, spread_s
 from computepool_agents.book import Book
 from computepool_agents.link import LinkError, RetryableError, SessionStaleError
 from computepool_agents.model import Contact, Mark
@@ -46,6 +46,8 @@ CONTACT_CHECK_S = 1.0
 LEAST_CONTACT_CHECK_S = 0.05
 MAX_PAUSE_S = 600.0
 MAX_GAP_S = 60.0
+MOST_BEHIND = 20
+"""A broker that is still behind after so many answers is shown what we have seen anew."""
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: ends the task group
@@ -107,6 +109,7 @@ class Agent:
         self._nodes: dict[str, Node] = {}
         self._refused: Counter[str] = Counter()
         self._ready = False
+        self._spread_s = SPREAD_S
         self._tasks: asyncio.TaskGroup
         self._works: Works
 
@@ -164,20 +167,31 @@ class Agent:
                 await asyncio.sleep(min(max(until_s, LEAST_CONTACT_CHECK_S), CONTACT_CHECK_S))
 
     async def _serve(self) -> None:
-        """Session after session."""
-        backoff = Backoff(self._wiring.rng)
+        """Session after session.
+
+        Many lose theirs at once, when a broker fails: those that it served come back over a
+        while, each at its own moment.
+        """
+        backoff = self._backoff()
         while True:
-            session = await self._wiring.journal.next_session()
+            session, self._talk = await self._wiring.journal.next_session(), None
             try:
                 opened = await self._open(session)
-                await self._talk_on(opened, session, backoff)
+                await self._talk_on(opened, session)
             except SessionStaleError as error:
                 self._log.warning("session is over", session=session, why=str(error))
-            await asyncio.sleep(backoff.next_s())
+            if self._talk is not None and self._talk.served:
+                backoff = self._backoff()
+                await asyncio.sleep(self._wiring.rng.uniform(0.0, self._spread_s))
+            else:
+                await asyncio.sleep(backoff.next_s())
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._wiring.rng, cap_s=cap_s(self._spread_s))
 
     async def _open(self, session: int) -> agent.OpenSessionResponse:
-        """Open one session, however long it takes; a retry keeps the number."""
-        backoff = Backoff(self._wiring.rng)
+        """Open one session, however long it takes; a retry at the same broker keeps the number."""
+        backoff = self._backoff()
         while True:
             request = self._identity.open_request(
                 self._wiring.journal.saved.journal_id,
@@ -202,21 +216,27 @@ class Agent:
                 )
                 return opened
 
-    async def _talk_on(
-        self, opened: agent.OpenSessionResponse, session: int, backoff: Backoff
-    ) -> None:
+    async def _talk_on(self, opened: agent.OpenSessionResponse, session: int) -> None:
         mark = Mark.of(opened.mark)
         if not continues(mark, self._book.seen):
             raise SessionStaleError("STORE_WENT_BACK", f"{mark} after {self._book.seen}")
         talk = self._talk = Talk.begun(self._identity.agent, session, opened)
         doorbell = self._tasks.create_task(self._listen(talk))
+        behind = self._backoff()
         self._wake.clear()
         try:
             await self._pause(0.0, opened.next_sync_ms / 1000)
             while True:
                 answer = await self._deliver(talk)
-                backoff.reset()
-                await self._pause(answer.least_gap_ms / 1000, answer.next_sync_ms / 1000)
+                gap_s, due_s = answer.least_gap_ms / 1000, answer.next_sync_ms / 1000
+                self._spread_s = spread_s(due_s)
+                if talk.behind > MOST_BEHIND:
+                    raise SessionStaleError("BROKER_BEHIND", f"{Mark.of(answer.mark)}")
+                if talk.behind:
+                    due_s = min(due_s, gap_s + behind.next_s())
+                else:
+                    behind.reset()
+                await self._pause(gap_s, due_s)
         finally:
             doorbell.cancel()
 
@@ -230,7 +250,7 @@ class Agent:
 
     async def _listen(self, talk: Talk) -> None:
         """Keep the doorbell's stream open; each ring, and each break, calls for a report."""
-        backoff = Backoff(self._wiring.rng)
+        backoff = self._backoff()
         while True:
             try:
                 async for revision in self._wiring.link.doorbell(talk.watch_request()):
@@ -249,7 +269,7 @@ class Agent:
 
     async def _deliver(self, talk: Talk) -> agent.SyncResponse:
         """Deliver one report, however often that must be tried, and apply the answer."""
-        backoff = Backoff(self._wiring.rng)
+        backoff = self._backoff()
         while True:
             if talk.stale:
                 raise talk.stale
@@ -284,14 +304,17 @@ class Agent:
                 raise SessionStaleError("STORE_CHANGED", f"{Mark.of(response.mark)}")
             if meant is Verdict.IGNORE:
                 self._log.info("old answer ignored", revision=response.mark.revision)
+                talk.behind += 1
                 return None
             arbiter = Arbiter(self._book, talk.refused, self._nodes, self._wiring.backend.veto)
             return arbiter.plan(response)
 
         plan = await self._works.carry_out(make_plan, sent)
         if plan is not None:
-            # One that asks for a whole report holds its commands back: they come at this revision.
-            talk.applied(plan, 0 if response.want_full else response.mark.revision)
+            # The rest of one that was cut, and the commands that one which asks for a whole report
+            # holds back, come at this revision.
+            whole = not (response.want_full or response.more)
+            talk.applied(plan, response.mark.revision if whole else 0)
             self._log_plan(plan)
             if response.commands:
                 # Also when there was nothing to do: the broker wants to see that.

@@ -7,9 +7,13 @@ twice, or by a broker whose store went back in time. Hence:
 
     epoch below the highest ever seen, or another store whose epoch is not above it
         -> REOPEN: a new session shows the broker our mark, and it raises its own above it
-    revision not above the one applied in this session, with commands
+    revision not above the one applied whole in this session, or below the highest ever seen of
+    this epoch, with commands
         -> IGNORE
     else -> APPLY
+
+All brokers over one store count its commits together. So one whose view is a little behind what
+another has told knows less than this agent: what it commands is not what the ledger wants now.
 """
 
 from __future__ import annotations
@@ -71,14 +75,15 @@ def verdict(
         answer: The broker's answer to a complete report.
         seen: The highest mark ever seen.
         identity: The store that the session was opened with.
-        applied_revision: Of the newest answer applied in this session; 0 before the first.
+        applied_revision: Of the newest answer applied whole in this session; 0 before the first.
     """
     mark = Mark.of(answer.mark)
     if not continues(mark, seen) or mark.identity != identity:
         return Verdict.REOPEN
     if len(answer.commands) > MAX_COMMANDS or max(mark.epoch, mark.revision) > MAX_COUNT:
         return Verdict.REOPEN
-    if answer.commands and mark.revision <= applied_revision:
+    behind = seen is not None and mark.is_behind(seen)
+    if answer.commands and (behind or mark.revision <= applied_revision):
         return Verdict.IGNORE
     return Verdict.APPLY
 

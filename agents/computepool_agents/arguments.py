@@ -25,7 +25,15 @@ by blanks there."""
 
 _COMMON = (
     ("backend", "NAME", "server: this machine; simulated: centers of a scenario. Required"),
-    ("broker", "HOST:PORT", f"where the broker listens; default {config.DEFAULT_BROKER}"),
+    (
+        "broker",
+        "HOST:PORT,...",
+        (
+            "where brokers listen: one, or equal ones joined by commas; a name with several "
+            "addresses stands for a broker at each, and is looked up anew when one fails; default "
+            f"{config.DEFAULT_BROKER}"
+        ),
+    ),
     (
         "state-dir",
         "DIR",

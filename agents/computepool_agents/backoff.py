@@ -11,9 +11,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import random
 
-BASE_S = 0.2
+BASE_S = 0.05
 CAP_S = 5.0
 _MOST_DOUBLINGS = 16
+
+# The more agents there are, the longer a broker has each wait between two reports. All that lose
+# theirs come back within this share of it: at ten times the rate of routine reports.
+_SHARE = 0.1
+_LEAST_SPREAD_S = 0.05
+_MOST_SPREAD_S = CAP_S / 2
+SPREAD_S = 1.0
+"""Before the broker has said how often it wants reports."""
+
+
+def spread_s(next_report_s: float) -> float:
+    """Give the seconds over which agents come back that have all lost their sessions at once.
+
+    Args:
+        next_report_s: The time to the next routine report, as the broker told it last.
+    """
+    return min(_MOST_SPREAD_S, max(_LEAST_SPREAD_S, _SHARE * next_report_s))
+
+
+def cap_s(spread: float) -> float:
+    """Give the longest pause between two attempts, in seconds, for such a spread."""
+    return min(CAP_S, max(1.0, 2 * spread))
 
 
 class Backoff:

@@ -1,6 +1,6 @@
 """The configuration of an agent process: one frozen tree, read once, valid or refused.
 
-May import misbehave and backends.server's Reserve. Pure: the command line's values and the
+May import misbehave, brokers and backends.server's Reserve. Pure: the command line's values and the
 environment are arguments; nothing is read from the disk here.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from computepool_agents import misbehave
+from computepool_agents import brokers, misbehave
 from computepool_agents.backends.server import Reserve
 from computepool_agents.backends.simulated import DEFAULT_TICK_S, Pace
 from computepool_agents.scenario import ROLES
@@ -22,6 +22,7 @@ from computepool_agents.scenario import ROLES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from computepool_agents.brokers import Place
     from computepool_agents.misbehave import Switch
 
 DEFAULT_BROKER = "127.0.0.1:7600"
@@ -87,7 +88,7 @@ class MetricsConfig:
 class Config:
     """All settings of the process."""
 
-    broker: str
+    brokers: tuple[Place, ...]
     state_dir: Path
     ready_file: Path | None
     log_level: str
@@ -191,7 +192,7 @@ def make_config(given: Given) -> Config:
     backend = given.choice("backend", BACKENDS, "")
     state_dir = given.path("state-dir") or default_state_dir(given.environ)
     return Config(
-        broker=_target(given),
+        brokers=_brokers(given),
         state_dir=state_dir,
         ready_file=given.path("ready-file"),
         log_level=given.choice("log-level", LOG_LEVELS, "info"),
@@ -207,12 +208,11 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     return Path(base).expanduser() / "computepool" / "agent"
 
 
-def _target(given: Given) -> str:
-    target = given.text("broker", DEFAULT_BROKER)
-    match = _TARGET.fullmatch(target)
-    if not match or not 0 < int(match[1]) <= 65_535:  # noqa: PLR2004 - the highest port
-        raise given.error("broker", f"must be host:port, not {target!r}")
-    return target
+def _brokers(given: Given) -> tuple[Place, ...]:
+    try:
+        return brokers.parse(given.text("broker", DEFAULT_BROKER))
+    except ValueError as error:
+        raise given.error("broker", str(error)) from error
 
 
 def _metrics(given: Given) -> MetricsConfig | None:

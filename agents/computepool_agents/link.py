@@ -32,8 +32,19 @@ class RetryableError(LinkError):
     """Nobody knows whether it arrived, or the broker cannot now: try again later."""
 
 
+class UnservedError(RetryableError):
+    """The broker does not answer, or can serve nobody now: another one may."""
+
+
 class SessionStaleError(LinkError):
     """The broker does not know the session or has a newer one: open another."""
+
+
+class BrokerLostError(SessionStaleError):
+    """The session's broker does not serve, and there are others: open a session with one of them.
+
+    It needs a new number: an attempt that arrives late where it was lost must not count.
+    """
 
 
 class RejectedError(LinkError):
@@ -61,6 +72,7 @@ class Link(Protocol):
 
         Raises:
             RetryableError: Retry with the same session number.
+            SessionStaleError: Retry with the next session number.
             RejectedError: Give up.
         """
 

@@ -198,6 +198,11 @@ class Mark:
         """Say whether this is the higher one: by epoch, then by revision."""
         return other is None or (self.epoch, self.revision) > (other.epoch, other.revision)
 
+    def is_behind(self, other: Mark) -> bool:
+        """Say whether this is an earlier commit of the same life of the same store."""
+        same = (self.identity, self.epoch) == (other.identity, other.epoch)
+        return same and self.revision < other.revision
+
 
 @dataclass(frozen=True, slots=True)
 class Contact:

@@ -115,6 +115,8 @@ class Talk:
         full: The next report has nodes and full records.
         shown: Nodes that the next report names also when they are as before.
         refused: Leases refused, by id, until the broker has dealt with them.
+        served: A report has been answered.
+        behind: Answers in a row whose commands were too old to count.
         stale: Set when the doorbell says that the session is over.
     """
 
@@ -129,6 +131,8 @@ class Talk:
     full: bool = True
     shown: set[str] = field(default_factory=set)
     refused: dict[str, Held] = field(default_factory=dict)
+    served: bool = False
+    behind: int = 0
     stale: SessionStaleError | None = None
 
     @classmethod
@@ -164,6 +168,7 @@ class Talk:
 
     def delivered(self, *, want_full: bool) -> None:
         """Note that the report made last was answered."""
+        self.served = True
         self.known, self.full = (None, True) if want_full else (self.sent, False)
         self.shown.clear()
 
@@ -172,7 +177,13 @@ class Talk:
         self.known = None
 
     def applied(self, plan: Plan, revision: int) -> None:
-        """Note what an answer did, once that is durable."""
+        """Note what an answer did, once that is durable.
+
+        Args:
+            plan: What it did.
+            revision: Up to which all is done now; 0 when the answer was not whole.
+        """
+        self.behind = 0
         self.applied_revision = max(self.applied_revision, revision)
         for lease_id in plan.forgotten:
             self.refused.pop(lease_id, None)

@@ -20,10 +20,12 @@ from computepool_agents.backends.grants import Grants
 from computepool_agents.backends.nvml import Nvml
 from computepool_agents.backends.server import ServerBackend
 from computepool_agents.backends.simulated import SimulatedBackend
+from computepool_agents.brokers import Directory
 from computepool_agents.clock import BootClock
 from computepool_agents.config import Config, ConfigError, ServerConfig, SimulatedConfig
 from computepool_agents.journal import Journal
-from computepool_agents.session import Session, connect
+from computepool_agents.roaming import Roaming
+from computepool_agents.session import Channels
 from computepool_agents.state_dir import StateDir, write_atomically
 from computepool_agents.talk import Identity
 from computepool_agents.telemetry.counted import CountedBackend, CountedLink
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from computepool_agents.backends.base import Backend
     from computepool_agents.link import Link
     from computepool_agents.scenario import CenterPlan, Scenario
+
+    Links = Callable[[str], Link]
+    """The connection of an agent, by its name."""
 
 
 class ReadyFile:
@@ -71,7 +76,7 @@ class ReadyFile:
 
 
 class Process:
-    """The agents of one process over one channel to the broker."""
+    """The agents of one process; those at the same broker share a connection."""
 
     def __init__(self, config: Config, log: FilteringBoundLogger) -> None:
         self._config = config
@@ -94,19 +99,24 @@ class Process:
                 ready = ReadyFile(self._config.ready_file, self._log)
             except OSError as error:
                 raise ConfigError(f"--ready-file: {error}") from error
-            channel = await stack.enter_async_context(connect(self._config.broker))
-            session = Session(channel, self._clock)
+            channels = await stack.enter_async_context(Channels(self._clock))
+            directory = Directory(self._config.brokers)
+
+            def link_of(agent: str) -> Link:
+                log = self._log.bind(agent=agent)
+                return Roaming(agent, directory, channels, self._clock, log)
+
             if isinstance(backend, ServerConfig):
-                agents = [await self._server(backend, session, ready, stack)]
+                agents = [await self._server(backend, link_of, ready, stack)]
             else:
-                agents = await self._simulated(backend, session, ready, stack)
+                agents = await self._simulated(backend, link_of, ready, stack)
             await self._serve_metrics(stack)
             async with asyncio.TaskGroup() as group:
                 for agent in agents:
                     group.create_task(agent.run(stop))
 
     async def _server(
-        self, config: ServerConfig, session: Session, ready: ReadyFile, stack: AsyncExitStack
+        self, config: ServerConfig, link_of: Links, ready: ReadyFile, stack: AsyncExitStack
     ) -> Agent:
         folder = self._config.state_dir
         journal = await _journal(folder, config.agent, stack)
@@ -115,12 +125,12 @@ class Process:
         identity = Identity(
             config.agent, config.center, config.region, config.role, backend.name, self._version
         )
-        return self._agent(identity, session, journal, backend, ready)
+        return self._agent(identity, link_of(config.agent), journal, backend, ready)
 
     async def _simulated(
         self,
         config: SimulatedConfig,
-        session: Session,
+        link_of: Links,
         ready: ReadyFile,
         stack: AsyncExitStack,
     ) -> list[Agent]:
@@ -138,7 +148,9 @@ class Process:
             load_rng = _rng(f"{seed}:{plan.name}:load")
             backend = SimulatedBackend(plan, config.pace, switches, elapsed_s, load_rng)
             link_rng = _rng(f"{seed}:{plan.name}:link")
-            link = BadLink(session, switches, elapsed_s, link_rng) if switches else session
+            link = link_of(plan.name)
+            if switches:
+                link = BadLink(link, switches, elapsed_s, link_rng)
             identity = Identity(
                 plan.name, plan.name, plan.region, plan.role, backend.name, self._version
             )

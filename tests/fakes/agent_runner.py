@@ -12,10 +12,12 @@ import structlog
 
 from computepool_agents.agent import Agent, Wiring
 from computepool_agents.backends.base import BackendError
+from computepool_agents.brokers import Directory, parse
 from computepool_agents.clock import BootClock
 from computepool_agents.journal import Journal
 from computepool_agents.model import STARTED, Contact, Held, Node
-from computepool_agents.session import Session, connect
+from computepool_agents.roaming import Roaming
+from computepool_agents.session import Channels
 from computepool_agents.state_dir import StateDir
 from computepool_agents.talk import Identity
 from fakes.agent_builders import make_node
@@ -122,20 +124,22 @@ async def running_agent(
     wrap: Callable[[Link], Link] = lambda link: link,
     name: str = "agent-1",
 ) -> AsyncIterator[Running]:
-    """Start an agent and stop it, in good order, at the end."""
+    """Start an agent of the brokers at `target`, and stop it, in good order, at the end."""
     clock = clock or BootClock()
     engine = engine or SmallEngine()
     ready = asyncio.Event()
-    async with connect(target) as channel:
+    async with Channels(clock) as channels:
         with StateDir(folder):
             journal = Journal.open(folder, name)
+            directory = Directory(parse(target))
+            log = structlog.get_logger()
             wiring = Wiring(
-                link=wrap(Session(channel, clock)),
+                link=wrap(Roaming(name, directory, channels, clock, log)),
                 journal=journal,
                 backend=engine,
                 clock=clock,
-                rng=random.Random(1),
-                log=structlog.get_logger(),
+                rng=random.Random(name),
+                log=log,
                 on_ready=ready.set,
             )
             agent = Agent(Identity(name, "c1", "r1", "core", engine.name, "1"), wiring)

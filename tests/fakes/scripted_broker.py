@@ -74,13 +74,16 @@ class ScriptedBroker(agent_pb2_grpc.AgentServiceServicer):
         self.open_script: deque[Failure] = deque()
         self.sync_script: deque[Failure | agent_pb2.SyncResponse] = deque()
         self.watch_script: deque[Failure] = deque()
+        self.on_open: Callable[[agent_pb2.OpenSessionRequest], None] = lambda _: None
         self.opened: list[agent_pb2.OpenSessionRequest] = []
         self.reports: list[Report] = []
         self.closed: list[agent_pb2.CloseSessionRequest] = []
         self.refusals: dict[str, str] = {}
         self.target = ""
         self._server = grpc.aio.server()
-        self._parts: list[agent_pb2.SyncRequest] = []
+        self._sessions: dict[str, int] = {}
+        self._parts: dict[str, list[agent_pb2.SyncRequest]] = {}
+        self._last: dict[str, Report] = {}
         self._bells: dict[str, asyncio.Event] = {}
         self._happened = asyncio.Condition()
 
@@ -140,10 +143,12 @@ class ScriptedBroker(agent_pb2_grpc.AgentServiceServicer):
         self, request: agent_pb2.OpenSessionRequest, context: Context
     ) -> agent_pb2.OpenSessionResponse:
         self.opened.append(request)
+        self.on_open(request)
         await self._tell()
         if self.open_script:
             await _fail(context, self.open_script.popleft())
-        self._parts = []
+        self._sessions[request.agent] = request.session
+        self._parts[request.agent] = []
         return agent_pb2.OpenSessionResponse(
             mark=self.mark, broker_version="scripted", features=self.features
         )
@@ -153,27 +158,29 @@ class ScriptedBroker(agent_pb2_grpc.AgentServiceServicer):
     ) -> agent_pb2.SyncResponse:
         scripted = self.sync_script.popleft() if self.sync_script else None
         if isinstance(scripted, Failure):
+            await self._tell()
             await _fail(context, scripted)
-        if request.session != self.opened[-1].session:
+        if request.session != self._sessions.get(request.agent):
             await _fail(context, Failure(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_STALE"))
-        self._parts = [*self._parts, request] if request.part else [request]
-        if len(self._parts) < max(1, request.parts):
+        before = self._parts[request.agent] if request.part else []
+        parts = self._parts[request.agent] = [*before, request]
+        if len(parts) < max(1, request.parts):
             return agent_pb2.SyncResponse(mark=self.mark, part_accepted=True)
         base = self._base_of(request)
         if request.delta and base is None:
             self.asked_for_whole += 1
             await self._tell()
             return agent_pb2.SyncResponse(mark=self.mark, want_full=True)
-        report = Report(self._parts, base)
+        report = self._last[request.agent] = Report(parts, base)
         answer = scripted or self._answer(report)
         self.reports.append(report)
         await self._tell()
         return answer
 
     def _base_of(self, request: agent_pb2.SyncRequest) -> Report | None:
-        if not request.delta or not self.reports:
+        last = self._last.get(request.agent)
+        if not request.delta or last is None:
             return None
-        last = self.reports[-1]
         known = (last.head.session, last.head.sequence)
         return last if known == (request.session, request.base_sequence) else None
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_STREAMS_PER_CONNECTION = 1_024
 KEEPALIVE_MS = 30_000
-LEAST_PING_MS = 20_000
+LEAST_PING_MS = 5_000
 MAX_METADATA_BYTES = 16 * 1024
 STREAM_WINDOW_BYTES = 256 * 1024
 MAX_CONNECTIONS = 20_000
@@ -51,7 +51,7 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Agents ping every 30 s also when idle: the default would close their connections.
+    # Agents ping every 10 s also when idle: the default would close their connections.
     ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     # Two brokers on one port would split the agents between them, each with half a view.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from computepool_agents.arguments import parse
+from computepool_agents.brokers import Place
 from computepool_agents.config import (
     Config,
     ConfigError,
@@ -22,7 +23,7 @@ def config(line: str, **environ: str) -> Config:
 
 def test_server_defaults() -> None:
     made = config("--backend server", HOME="/home/x")
-    assert made.broker == "127.0.0.1:7600"
+    assert made.brokers == (Place("127.0.0.1", 7600),)
     assert made.state_dir == Path("~/.local/state/computepool/agent").expanduser()
     assert isinstance(made.backend, ServerConfig)
     assert (made.backend.center, made.backend.role) == ("local", "core")
@@ -46,9 +47,9 @@ def test_simulated_settings() -> None:
 
 def test_flag_wins_over_environment() -> None:
     made = config("--backend server --broker a:1", COMPUTEPOOL_BROKER="b:2")
-    assert made.broker == "a:1"
+    assert made.brokers == (Place("a", 1),)
     made = config("", COMPUTEPOOL_BACKEND="simulated", COMPUTEPOOL_BROKER="b:2")
-    assert made.broker == "b:2"
+    assert made.brokers == (Place("b", 2),)
 
 
 def test_switches_from_the_environment() -> None:

@@ -70,7 +70,7 @@ async def test_ready_then_stopped_in_good_order(tmp_path: Path, number: signal.S
         assert code == 0
         assert [close.session for close in broker.closed] == [1]
         events = [json.loads(entry)["event"] for entry in log.splitlines()]
-        assert events[:2] == ["session open", "ready"]
+        assert events[:3] == ["broker found", "session open", "ready"]
     assert (tmp_path / "state" / "grants" / "a1.0.0.env").exists()
 
 
