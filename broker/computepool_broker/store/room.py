@@ -25,6 +25,8 @@ RESERVE_MIB = 64
 """Room that new grants leave free."""
 RESERVE_SHARE = 4
 """Of a small disk, a quarter at most."""
+MARGIN_SHARE = 8
+"""By an eighth more than the reserve must be free again: who asks at its edge gets one answer."""
 LEAST_MIB = 1
 """With less than that a store is not opened: its first commits would fail."""
 LOOK_EVERY_S = 0.2
@@ -90,7 +92,7 @@ class Room:
     def _look(self) -> None:
         free, size = _measure(self._folder)
         reserve = min(RESERVE_MIB * _MIB, size // RESERVE_SHARE)
-        if free >= reserve:
+        if free >= reserve + (reserve // MARGIN_SHARE if self._short else 0):
             if self._short:
                 log.info("store_has_room_again", folder=str(self._folder), free_mib=free // _MIB)
             self._short = ""

@@ -1,0 +1,77 @@
+"""A disk that is full for one process alone: its writes to the files of a folder fail with ENOSPC.
+
+strace puts the error in the place of the call, in a process that runs; let go of, the process has
+room again. No right to mount is needed, and no compiler: what `small_disk` shows where it can,
+this shows everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.processes import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+WRITES = "write,pwrite64,writev,pwritev,ftruncate,fallocate"
+
+
+def strace() -> str:
+    """Path of strace; a machine of CI must have it."""
+    found = shutil.which("strace")
+    if found is None:
+        missing = "strace is not installed: what a failing disk does is NOT SHOWN"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+class _Tracer:
+    """strace in one process, from when it has all threads until it is let go of."""
+
+    def __init__(self, pid: int, folder: Path, error: str) -> None:
+        files = [str(path.resolve()) for path in folder.rglob("*") if path.is_file()]
+        assert files, f"{folder} has no files"
+        watched = [option for path in files for option in ("-P", path)]
+        rules = ["-e", f"trace={WRITES}", "-e", f"inject={WRITES}:error={error}"]
+        command = [strace(), "-f", "-p", str(pid), *rules, "-o", os.devnull, *watched]
+        self._tasks = Path(f"/proc/{pid}/task")
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    async def has_all(self) -> bool:
+        """Whether every thread is traced."""
+        if self._process.poll() is not None:
+            pytest.skip("NOT TESTED WITH FAILING WRITES: no right to trace a process")
+        return self._tracers() == {str(self._process.pid)}
+
+    def _tracers(self) -> set[str]:
+        found = set()
+        for task in self._tasks.iterdir():
+            with suppress(OSError):  # a thread that has ended
+                status = (task / "status").read_text()
+                found.add(status.partition("TracerPid:")[2].split()[0])
+        return found
+
+    def let_go(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+@asynccontextmanager
+async def no_space(pid: int, folder: Path, error: str = "ENOSPC") -> AsyncIterator[None]:
+    """For the length of a block, `pid` can write nothing more to the files in `folder`."""
+    tracer = _Tracer(pid, folder, error)
+    try:
+        await eventually(tracer.has_all, f"strace has all threads of {pid}")
+        yield
+    finally:
+        tracer.let_go()
