@@ -28,6 +28,8 @@ def table() -> str:
 
 def _row(knob: Field[Any]) -> str:
     flag = "--" + knob.name.replace("_", "-")
+    if not knob.metadata["flag"]:
+        flag = ENV_PREFIX + knob.name.upper()
     low, high = knob.metadata["low"], knob.metadata["high"]
     allowed = "" if low is None else f"{low:,} to {high:,}"
     return f"| `{flag}` | {_default(knob.default)} | {allowed} | {knob.metadata['help']} |"

@@ -23,7 +23,13 @@ class ConfigError(ValueError):
 
 
 def _knob(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "low": low, "high": high})
+    return field(default=default, metadata={"help": text, "low": low, "high": high, "flag": True})
+
+
+def _secret(text: str) -> Any:
+    """A knob of the environment and the file alone: everybody may read a command line."""
+    metadata = {"help": text, "low": None, "high": None, "flag": False}
+    return field(default="", metadata=metadata, repr=False)
 
 
 def default_store() -> str:
@@ -38,7 +44,30 @@ class Config:
 
     listen: str = _knob("127.0.0.1:7600", "host:port to listen on; port 0 picks a free one")
     store: str = _knob(
-        "", "embedded:FOLDER, or redis://HOST:PORT/DB (default: a folder in the user's state)"
+        "",
+        "embedded:FOLDER (default: a folder in the user's state); redis://HOST:PORT/DB, a primary "
+        "of Redis or Valkey; redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB, the primary that its "
+        "sentinels know as NAME; rediss:// and rediss+sentinel://, the same over TLS. A login "
+        "stands before the first HOST, as USER:PASSWORD@; then rather set COMPUTEPOOL_STORE, since "
+        "everybody may read a command line",
+    )
+    redis_replicas: int = _knob(
+        -1,
+        "replicas that must have what is durable; -1: 1 under sentinels, else 0. 0 under sentinels "
+        "says that a failover may lose commits",
+        -1,
+        15,
+    )
+    redis_ca: str = _knob(
+        "", "PEM file of authorities that rediss:// believes besides the system's"
+    )
+    redis_cert: str = _knob(
+        "", "PEM file of the certificate shown to Redis, where it asks for one (tls-auth-clients)"
+    )
+    redis_key: str = _knob("", "PEM file of its key, unencrypted, where redis_cert has it not")
+    redis_sentinel_username: str = _secret("login at the sentinels, where they have users")
+    redis_sentinel_password: str = _secret(
+        "password of the sentinels (their requirepass); the one in store is the primary's"
     )
     insecure: bool = _knob(False, "listen on other addresses than loopback, without TLS")  # noqa: FBT003
     ready_file: str = _knob("", "write host:port into this file when serving")
@@ -101,6 +130,25 @@ class Config:
         if self.ack_level not in ("auto", "committed", "durable", "confirmed"):
             raise ConfigError("ack_level: must be auto, committed, durable or confirmed")
         self._check_addresses()
+        self._check_redis()
+
+    def _check_redis(self) -> None:
+        scheme = self.store.partition(":")[0]
+        needs = {
+            "redis_replicas": self.redis_replicas < 0 or scheme.startswith("redis"),
+            "redis_ca": not self.redis_ca or scheme.startswith("rediss"),
+            "redis_cert": not self.redis_cert or scheme.startswith("rediss"),
+            "redis_key": not self.redis_key or bool(self.redis_cert),
+            "redis_sentinel_username": (
+                not self.redis_sentinel_username or bool(self.redis_sentinel_password)
+            ),
+            "redis_sentinel_password": (
+                not self.redis_sentinel_password or scheme.endswith("+sentinel")
+            ),
+        }
+        for name, met in needs.items():
+            if not met:
+                raise ConfigError(f"{name}: means nothing without {_NEEDED[name]}")
 
     def _check_addresses(self) -> None:
         host, _ = split_address(self.listen)
@@ -118,6 +166,17 @@ class Config:
                 )
         elif self.metrics_ready_file:
             raise ConfigError("metrics_ready_file: means nothing without metrics_listen")
+
+
+_NEEDED = {
+    "redis_replicas": "a Redis in store",
+    "redis_ca": "rediss:// or rediss+sentinel:// in store",
+    "redis_cert": "rediss:// or rediss+sentinel:// in store",
+    "redis_key": "redis_cert",
+    "redis_sentinel_username": "redis_sentinel_password",
+    "redis_sentinel_password": "sentinels in store (redis+sentinel://)",
+}
+"""What a setting needs another to be."""
 
 
 def split_address(address: str, knob: str = "listen") -> tuple[str, int]:

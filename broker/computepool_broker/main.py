@@ -29,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--version", action="version", version=__version__)
     out.add_argument("--config", metavar="FILE", help="TOML file with settings")
     for knob in fields(config.Config):
+        if not knob.metadata["flag"]:
+            continue
         flag = "--" + knob.name.replace("_", "-")
         text = knob.metadata["help"]
         if isinstance(knob.default, bool):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from computepool_broker.config import ConfigError, build, from_env, from_file, split_address
+from computepool_broker.main import parser
 
 
 def test_the_defaults_are_valid_and_later_layers_win() -> None:
@@ -88,3 +89,48 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, text: bytes, why
 def test_a_file_without_end_is_refused() -> None:
     with pytest.raises(ConfigError, match="longer than"):
         from_file(Path("/dev/zero"))
+
+
+REDIS, SENTINELS = "redis://h", "redis+sentinel://a,b/pool"
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"redis_replicas": 1}, "redis_replicas: means nothing without a Redis"),
+        ({"store": REDIS, "redis_replicas": 16}, "redis_replicas: must be from -1 to 15"),
+        ({"store": REDIS, "redis_replicas": -2}, "redis_replicas: must be from -1 to 15"),
+        ({"store": REDIS, "redis_ca": "ca.pem"}, "redis_ca: means nothing without rediss://"),
+        ({"store": SENTINELS, "redis_cert": "c.pem"}, "redis_cert: means nothing without rediss"),
+        ({"store": "rediss://h", "redis_key": "k.pem"}, "redis_key: .* without redis_cert"),
+        ({"store": REDIS, "redis_sentinel_password": "x"}, "redis_sentinel_password: .* sentinels"),
+        ({"store": SENTINELS, "redis_sentinel_username": "x"}, "redis_sentinel_username: means"),
+    ],
+)
+def test_a_setting_of_redis_that_would_do_nothing_is_refused(
+    settings: dict[str, object], names: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{names}"):
+        build(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"store": REDIS, "redis_replicas": 0},
+        {"store": SENTINELS, "redis_replicas": "2", "redis_sentinel_password": "x"},
+        {"store": "rediss://h", "redis_ca": "a", "redis_cert": "b", "redis_key": "c"},
+        {"store": "rediss+sentinel://a/p", "redis_cert": "both"},
+    ],
+)
+def test_settings_of_redis_go_with_its_address(settings: dict[str, object]) -> None:
+    assert build(settings).store == settings["store"]
+
+
+def test_the_sentinels_login_is_no_flag_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    config = build({"store": SENTINELS}, from_env({"COMPUTEPOOL_REDIS_SENTINEL_PASSWORD": "xyzzy"}))
+    assert "xyzzy" in config.redis_sentinel_password
+    assert "xyzzy" not in repr(config)
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--redis-sentinel-password", "xyzzy"])
+    assert "--redis-replicas" in capsys.readouterr().err
