@@ -105,6 +105,9 @@ CREATES: list[tuple[Any, str]] = [
     (create(description="d" * (3 * MIB)), "description"),
     (create(waitFor=99), "wait_for"),
     (create(waitMs=60_001), "wait_ms"),
+    (create(ackLevel=4), "ack_level"),
+    (create(ackLevel=-1), "ack_level"),
+    (create(ackLevel="ACK_LEVEL_CONFIRMED", waitFor="WAIT_FOR_RESERVED"), "ack_level"),
 ]
 
 
@@ -112,7 +115,7 @@ def rows(mine: str, token: str) -> list[Row]:
     """Bad calls; `mine` is an allocation that is there, `token` is of another query."""
     good, bad = create(waitFor=0), part(devices=-1)
     ids = wire.BatchRenewAllocationsRequest
-    listed = wire.ListAllocationsRequest
+    listed, released = wire.ListAllocationsRequest, wire.ReleaseAllocationRequest
     return [
         *(("CreateAllocation", request, want) for request, want in CREATES),
         *(
@@ -144,6 +147,14 @@ def rows(mine: str, token: str) -> list[Row]:
         ("ReleaseAllocation", wire.ReleaseAllocationRequest(id=mine, etag="0"), "ETAG_MISMATCH"),
         ("ReleaseAllocation", wire.ReleaseAllocationRequest(id=mine, message="\a"), "message"),
         ("ReleaseAllocation", wire.ReleaseAllocationRequest(id=mine, etag="e" * 65), "etag"),
+        *(
+            (
+                "ReleaseAllocation",
+                ParseDict({"id": mine, "ackLevel": level}, released()),
+                "ack_level",
+            )
+            for level in ("ACK_LEVEL_CONFIRMED", 9)
+        ),
         ("ExplainAllocation", wire.ExplainAllocationRequest(), "subject"),
         ("BatchCreateAllocations", wire.BatchCreateAllocationsRequest(), "requests"),
         (
@@ -160,6 +171,19 @@ def rows(mine: str, token: str) -> list[Row]:
             "BatchCreateAllocations",
             wire.BatchCreateAllocationsRequest(requests=[good], mode=9),  # type: ignore[arg-type] # a number without a name
             "mode",
+        ),
+        *(
+            (
+                "BatchCreateAllocations",
+                ParseDict(request, wire.BatchCreateAllocationsRequest()),
+                want,
+            )
+            for request, want in (
+                ({"requests": [{}], "ackLevel": 7}, "requests[0].spec.part"),
+                ({"requests": [{"spec": CORE}], "ackLevel": 7}, "ack_level"),
+                ({"requests": [{"spec": CORE}], "ackLevel": 3, "waitFor": 1}, "ack_level"),
+                ({"requests": [{"spec": CORE, "ackLevel": 1}]}, "requests[0].ack_level"),
+            )
         ),
         ("BatchRenewAllocations", ids(), "ids"),
         ("BatchRenewAllocations", ids(ids=[mine] * 10_001), "ids"),

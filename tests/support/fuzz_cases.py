@@ -80,6 +80,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     "CloseSession": [{"agent": "a2", "session": 1}],
     "CreateAllocation": [
         _CREATE, _NEW, _SPREAD, _POWER, _NEW | {"requestId": "r-5", "waitFor": 2, "waitMs": 200},
+        {"requestId": "r-6", "spec": _SPEC, "waitMs": 20, "ackLevel": "ACK_LEVEL_CONFIRMED"},
     ],
     "PreviewAllocation": [{"spec": _SPEC}, {"spec": {"part": {"devices": 64}, "count": 9}}, _POWER],
     "GetAllocation": [{"id": ALLOCATIONS[0]}],

@@ -9,7 +9,7 @@ from computepool.v1 import allocation_pb2
 from computepool_broker import errors
 from computepool_broker.errors import InvalidArgumentError, NoRoomError, PoolError, WarmingUpError
 from computepool_broker.model.refusal import CenterRefusal, Refusal
-from computepool_broker.rpc.errors import CODES, DOMAIN, status_of
+from computepool_broker.rpc.errors import CODES, DOMAIN, call_error, status_of
 
 START_ONLY = {"STORE_REFUSED"}
 """Ends the start of a broker: no call can meet it."""
@@ -39,6 +39,13 @@ def test_reasons_are_unique_and_upper_case() -> None:
 def test_only_unavailable_may_be_retried_blindly() -> None:
     unavailable = {r for r, code in CODES.items() if code == code_pb2.UNAVAILABLE}
     assert unavailable == {"WARMING_UP", "STOPPING", "STORE_FULL"}
+
+
+def test_a_missed_level_may_be_retried_blindly_and_a_failed_store_keeps_its_code_of_0_1() -> None:
+    missed, failed = errors.NotAcknowledgedError("missed"), errors.OutcomeUnknownError("failed")
+    assert (missed.reason, status_of(missed).code) == (failed.reason, code_pb2.UNAVAILABLE)
+    assert status_of(failed).code == call_error(failed).code == code_pb2.UNKNOWN
+    assert call_error(missed).code == code_pb2.UNAVAILABLE
 
 
 def unpacked(error: PoolError, kind: type) -> list[object]:
