@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from computepool_client import errors, held
+from computepool_client import errors, held, lookup
 from computepool_client.aio_transport import AsyncTransport
 from computepool_client.calls import Call, Pages
 from computepool_client.endpoints import Endpoints
@@ -33,7 +33,7 @@ class AsyncEngine:
         self.timeout_s = timeout_s
         self.clock = clock
         self._endpoints = Endpoints(addresses)
-        self._transports: dict[int, AsyncTransport] = {}
+        self._transports: dict[str, AsyncTransport] = {}
         self._closed = False
         self._pid = os.getpid()
 
@@ -55,6 +55,7 @@ class AsyncEngine:
         terms = Terms(self.timeout_s if timeout_s is None else timeout_s, room_s, call.safe)
         attempts = Attempts(self._endpoints, terms, self.clock(), random.random)
         while True:
+            await self._look_up()
             attempt = attempts.attempt(self.clock())
             sent_s = self.clock()
             try:
@@ -82,6 +83,7 @@ class AsyncEngine:
         """What a watch tells, through broken connections and restarts; see `Engine.watch`."""
         attempts = Attempts(self._endpoints, Terms(patience_s), self.clock(), random.random)
         while True:
+            await self._look_up()
             transport = self._transport(attempts.attempt(self.clock()).endpoint)
             told = False
             try:
@@ -109,11 +111,18 @@ class AsyncEngine:
         for transport in transports.values():
             await transport.close()
 
-    def _transport(self, index: int) -> AsyncTransport:
+    async def _look_up(self) -> None:
+        """Learns what names of brokers stand for now, where that is due."""
+        for name in self._endpoints.due(self.clock()):
+            self._endpoints.found(name, await lookup.aio_ips(name))
+            for each in self._endpoints.left(self._transports):
+                await self._transports.pop(each).close()
+
+    def _transport(self, endpoint: str) -> AsyncTransport:
         if not self.ours:
             raise errors.ClosedError(errors.FORKED, "FORKED")
         if self._closed:
             raise errors.ClosedError(errors.CLOSED, "CLOSED")
-        if index not in self._transports:
-            self._transports[index] = AsyncTransport(self._endpoints.addresses[index])
-        return self._transports[index]
+        if endpoint not in self._transports:
+            self._transports[endpoint] = AsyncTransport(endpoint)
+        return self._transports[endpoint]

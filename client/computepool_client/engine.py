@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
 
-from computepool_client import errors, held
+from computepool_client import errors, held, lookup
 from computepool_client.calls import Call, Pages
 from computepool_client.endpoints import Endpoints
 from computepool_client.retry import Attempts, Terms
@@ -30,7 +30,7 @@ class Engine:
         self.timeout_s = timeout_s
         self.clock = clock
         self._endpoints = Endpoints(addresses)
-        self._transports: dict[int, Transport] = {}
+        self._transports: dict[str, Transport] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._pid = os.getpid()
@@ -51,6 +51,7 @@ class Engine:
         terms = Terms(self.timeout_s if timeout_s is None else timeout_s, room_s, call.safe)
         attempts = Attempts(self._endpoints, terms, self.clock(), random.random)
         while True:
+            self._look_up()
             attempt = attempts.attempt(self.clock())
             sent_s = self.clock()
             try:
@@ -80,6 +81,7 @@ class Engine:
         """
         attempts = Attempts(self._endpoints, Terms(patience_s), self.clock(), random.random)
         while True:
+            self._look_up()
             transport = self._transport(attempts.attempt(self.clock()).endpoint)
             told = False
             try:
@@ -108,16 +110,25 @@ class Engine:
         for transport in transports.values():
             transport.close()
 
-    def _transport(self, index: int) -> Transport:
+    def _look_up(self) -> None:
+        """Learns what names of brokers stand for now, where that is due."""
+        for name in self._endpoints.due(self.clock()):
+            self._endpoints.found(name, lookup.ips(name))
+            with self._lock:
+                gone = self._endpoints.left(self._transports)
+                left = [self._transports.pop(each) for each in gone]
+            for transport in left:
+                transport.close()
+
+    def _transport(self, endpoint: str) -> Transport:
         if not self.ours:
             raise errors.ClosedError(errors.FORKED, "FORKED")
         with self._lock:
             if self._closed.is_set():
                 raise errors.ClosedError(errors.CLOSED, "CLOSED")
-            transport = self._transports.get(index)
+            transport = self._transports.get(endpoint)
             if transport is None:
-                transport = Transport(self._endpoints.addresses[index])
-                self._transports[index] = transport
+                transport = self._transports[endpoint] = Transport(endpoint)
             return transport
 
     def _pause(self, seconds: float) -> None:

@@ -20,9 +20,9 @@ OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # A connection whose other end has vanished is noticed; brokers allow such pings.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # A connection whose other end has vanished is noticed in 15 s; brokers allow such pings.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     # A pool that was closed takes no connection of a later one with it, nor its delays.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -52,7 +52,7 @@ class Terms:
 class Attempt:
     """Ask this broker, for so long at most."""
 
-    endpoint: int
+    endpoint: str
     timeout_s: float
 
 
@@ -66,7 +66,7 @@ class Attempts:
         self._terms = terms
         self._jitter = jitter
         self._last: errors.PoolError | None = None
-        self._asked = 0
+        self._asked = ""
         self.begin_again(now_s)
 
     def attempt(self, now_s: float) -> Attempt:

@@ -73,9 +73,9 @@ class Failure:
 
 
 class ScriptedServices:
-    """Both services on a free port of the loopback; use it in a `with` statement."""
+    """Both services, on a free port unless told; use it in a `with` statement."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: str = "127.0.0.1:0") -> None:
         self._scripts: dict[str, list[Any]] = {}
         self._lock = threading.Lock()
         self.requests: dict[str, list[Any]] = defaultdict(list)
@@ -84,7 +84,8 @@ class ScriptedServices:
         inventory = _servicer(inventory_pb2_grpc.InventoryServiceServicer, self._answer)
         allocation_pb2_grpc.add_AllocationServiceServicer_to_server(allocations, self._server)
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, self._server)
-        self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        host = listen.rpartition(":")[0]
+        self.endpoint = f"{host}:{self._server.add_insecure_port(listen)}"
 
     def script(self, method: str, *steps: Any) -> None:
         with self._lock:
