@@ -68,12 +68,12 @@ async def test_agent_behind_a_cut_network_stops_what_its_contact_term_says(
     broker = pool.broker()
     broker.start()
     await broker.ready()
-    async with TcpProxy(pool.target) as proxy:
+    with TcpProxy(pool.target) as proxy:
         server = pool.server(broker=proxy.address)
         server.start()
         await server.ready()
         stops, keeps = await two_leases(pool, caller)
-        proxy.cut()
+        proxy.blackhole()
         await runs(pool, keeps)  # by itself: nobody can tell it to
         await caller.agents_are(inventory_pb2.AGENT_STATE_LOST, "server")
         # What a silent node has is given to nobody else, whatever its allocation has come to.

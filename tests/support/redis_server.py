@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+
+from support.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +91,7 @@ class RedisServer:
         deadline = time.monotonic() + START_DEADLINE_S
         while True:
             if first:
-                self.port = _free_port()
+                self.port = free_port()
             self._process = subprocess.Popen(self._command(), stdout=subprocess.DEVNULL)
             if self._answers(deadline):
                 return
@@ -166,10 +167,3 @@ def running_redis(
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
