@@ -22,7 +22,7 @@ from computepool.v1 import agent_pb2_grpc, allocation_pb2_grpc, inventory_pb2_gr
 from computepool_broker.ledger.invariants import check_invariants
 from computepool_broker.rpc.allocation import AllocationServicer
 from computepool_broker.rpc.bulk import BulkCalls
-from computepool_broker.rpc.errors import CODES, DOMAIN, MAX_MESSAGE
+from computepool_broker.rpc.errors import CODES, CODES_OF_KINDS, DOMAIN, MAX_MESSAGE
 from computepool_broker.rpc.explain import ExplainCalls
 from computepool_broker.rpc.from_wire import SpecReader
 from computepool_broker.rpc.interceptor import CallInterceptor
@@ -297,7 +297,8 @@ def check_status(code: grpc.StatusCode, text: str, trailing: Any) -> None:
     assert kinds["ErrorInfo"].Unpack(info)
     assert info.domain == DOMAIN
     assert info.reason in CODES, f"{info.reason}: {text}"
-    assert code_pb2.Code.Name(CODES[info.reason]) == code.name
+    kinds_of = {of for kind, of in CODES_OF_KINDS.items() if kind.reason == info.reason}
+    assert code.name in {code_pb2.Code.Name(of) for of in {CODES[info.reason], *kinds_of}}
     assert text
     assert len(text) <= MAX_MESSAGE
     assert text.isprintable(), f"what does not print is told: {text!r}"
