@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STATE ?= state
 ARGS ?=
 
-.PHONY: help setup up test fuzz lint types layers protos protos-check check bench clean
+.PHONY: help setup up up-ha test fuzz lint types layers protos protos-check check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt tools/setup.sh
 
 up: $(VENV)/.ready ## start a whole pool here: broker, this machine, a simulated region (Ctrl-C stops it)
 	@exec $(BIN)/computepool up --state-dir "$(STATE)" $(ARGS)
+
+up-ha: $(VENV)/.ready ## two brokers over a replicated Redis under load, and keys to break what you like
+	@bash tools/test_servers.sh redis-server
+	@exec $(BIN)/computepool up-ha --state-dir "$(STATE)/ha" $(ARGS)
 
 test: $(VENV)/.ready ## run all tests (ARGS="-k name" for some)
 	@bash tools/test_servers.sh

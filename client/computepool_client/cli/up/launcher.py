@@ -2,7 +2,8 @@
 
 Run as `python -m computepool_client.cli.up.launcher PARENT_PID MODULE [ARGUMENT...]`.
 Asks the kernel (Linux) to send SIGTERM when the parent ends, however it ends, and
-then turns into `python -m MODULE ARGUMENT...`, which keeps the process id. A
+then turns into `python -m MODULE ARGUMENT...`, or into the program whose absolute
+path stands for the module; the process id stays. A
 process of its own does this, since code between fork and exec is not safe in a
 program with threads. Elsewhere than on Linux a parent that is killed leaves its
 children running. Imports the standard library only.
@@ -26,7 +27,8 @@ def main(arguments: list[str]) -> None:
             sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != int(parent):
         sys.exit("the command that started this has ended")
-    os.execv(sys.executable, [sys.executable, "-m", module, *rest])  # noqa: S606 - our own modules
+    command = [module] if module.startswith("/") else [sys.executable, "-m", module]
+    os.execv(command[0], [*command, *rest])  # noqa: S606 - our own modules, and what we were told
 
 
 if __name__ == "__main__":
