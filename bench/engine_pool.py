@@ -20,6 +20,7 @@ from computepool_broker.model.records import (
     AgentState,
     Allocation,
     Device,
+    Devices,
     EndReason,
     NodeRecord,
 )
@@ -102,7 +103,7 @@ class Engine:
         center = at % CENTERS
         foreign = self.rng.choice(FOREIGN_DEVICES)
         model = MODELS[at % len(MODELS)]
-        devices = tuple(
+        devices = Devices.of(
             Device(
                 f"GPU-{at:06d}-{number}",
                 model,

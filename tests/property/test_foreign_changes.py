@@ -12,6 +12,7 @@ from computepool_broker.ledger.ledger import Ledger
 from computepool_broker.ledger.transaction import Committed, NodeAmounts, PutNode, Transaction
 from computepool_broker.model.amounts import Resources
 from computepool_broker.model.book import capacity_of, only_foreign_differs
+from computepool_broker.model.records import Devices
 from support.builders import make_columns, make_node, whole
 
 NODE = make_node("n1", cpu=8, memory=8, disk=8, gpus=2, extras={"seats": 3})
@@ -44,7 +45,9 @@ def test_the_view_is_right_after_every_change_of_what_others_use(
             record = record._replace(foreign=value)
         elif kind == "device":
             first, *rest = record.devices
-            record = record._replace(devices=(first._replace(foreign_milli=value), *rest))
+            record = record._replace(
+                devices=Devices.of((first._replace(foreign_milli=value), *rest))
+            )
         elif kind == "gone":
             record = record._replace(gone=value)
         elif kind == "off":
@@ -70,7 +73,7 @@ def test_the_view_is_right_after_every_change_of_what_others_use(
 def test_a_record_that_was_read_before_differs_only_in_what_others_use() -> None:
     assert only_foreign_differs(NODE, NODE._replace(foreign=Resources(1)))
     for other in (
-        NODE._replace(devices=NODE.devices[:1]),
+        NODE._replace(devices=Devices.of([NODE.devices[0]])),
         NODE._replace(gone=True),
         NODE._replace(unschedulable=True),
         NODE._replace(center="c9"),

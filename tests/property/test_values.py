@@ -16,6 +16,7 @@ from computepool_broker.model.records import (
     Allocation,
     AllocationState,
     Device,
+    Devices,
     EndReason,
     NodeRecord,
     Part,
@@ -84,7 +85,7 @@ NODES = st.builds(
     RESOURCES,
     st.lists(
         st.builds(Device, TEXT, TEXT, AMOUNT, st.booleans(), st.integers(0, 1000)), max_size=3
-    ).map(tuple),
+    ).map(Devices.of),
     PAIRS,
     st.booleans(),
     st.booleans(),

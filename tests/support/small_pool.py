@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from computepool_broker.model.amounts import MAX_AMOUNT
+from computepool_broker.model.records import Devices
 from support.builders import make_node, make_resources
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def shown_node(name: str, kind: str) -> NodeRecord:
         name, agent=AGENT_OF[name], center=CENTER_OF[name], **(common | kinds.get(kind, {}))
     )
     if kind == "sick":
-        sick = tuple(device._replace(healthy=False) for device in record.devices)
+        sick = Devices.of(device._replace(healthy=False) for device in record.devices)
         return record._replace(devices=sick)
     if kind == "shared":
-        shared = tuple(device._replace(foreign_milli=300) for device in record.devices)
+        shared = Devices.of(device._replace(foreign_milli=300) for device in record.devices)
         return record._replace(devices=shared)
     return record
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from computepool_broker.ledger.transaction import Blocker
 from computepool_broker.model import codec
 from computepool_broker.model.amounts import Resources
+from computepool_broker.model.records import Devices
 
 if TYPE_CHECKING:
     from computepool_broker.ledger.state import LedgerState
@@ -34,7 +35,7 @@ def lasting(state: LedgerState) -> Shown:
             name: (
                 book.record._replace(
                     foreign=Resources(),
-                    devices=tuple(
+                    devices=Devices.of(
                         device._replace(healthy=True, foreign_milli=0)
                         for device in book.record.devices
                     ),

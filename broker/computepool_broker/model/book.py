@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 from computepool_broker.model.amounts import (
     CPU,
-    DEVICE_PREFIX,
     DISK,
     EXTRA_PREFIX,
     MEMORY,
-    WHOLE_DEVICE,
 )
 
 if TYPE_CHECKING:
@@ -31,9 +29,7 @@ def capacity_of(node: NodeRecord) -> dict[str, int]:
         MEMORY: total.memory_mib - reserved.memory_mib - foreign.memory_mib,
         DISK: total.disk_mib - reserved.disk_mib - foreign.disk_mib,
     }
-    for device in node.devices:
-        left = WHOLE_DEVICE - device.foreign_milli if device.healthy else 0
-        out[DEVICE_PREFIX + device.id] = left
+    out.update(zip(node.devices.keys, node.devices.capacity_milli, strict=True))
     for name, amount in total.extras:
         out[EXTRA_PREFIX + name] = amount
     for name, amount in (*reserved.extras, *foreign.extras):

@@ -7,15 +7,15 @@ meaning. Text rather than a binary form: an operator can read the store with its
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from computepool_broker.model.amounts import Resources
+from computepool_broker.model.alike import Alike
+from computepool_broker.model.amounts import DEVICE_PREFIX, Resources
 from computepool_broker.model.memo import Memo
 from computepool_broker.model.records import (
     AgentRecord,
     Allocation,
     AllocationState,
-    Device,
     EndReason,
     NodeRecord,
     Part,
@@ -31,6 +31,9 @@ from computepool_broker.model.request import (
     SpreadOver,
 )
 
+if TYPE_CHECKING:
+    from computepool_broker.model.amounts import Amounts
+
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _quoted = json.encoder.encode_basestring
 
@@ -38,14 +41,18 @@ Pairs = tuple[tuple[str, Any], ...]
 
 
 def _pairs(rows: list[list[Any]]) -> Pairs:
-    return tuple([(row[0], row[1]) for row in rows])
+    return tuple([(key, value) for key, value in rows])
 
 
 def _row(kind: str, text: str) -> list[Any]:
-    row = json.loads(text)
-    if not isinstance(row, list) or row[0] != 1:
-        raise ValueError(f"no {kind} record of version 1: {text[:80]}")
+    row: list[Any] = json.loads(text)
+    _check(kind, row)
     return row
+
+
+def _check(kind: str, row: Any) -> None:
+    if not isinstance(row, list) or row[0] != 1:
+        raise ValueError(f"no {kind} record of version 1: {str(row)[:80]}")
 
 
 class Encoder:
@@ -80,9 +87,10 @@ def _part_text(p: Part) -> str:
 
 
 class Decoder:
-    """Decodes records; equal specs become one value, so that many leases share them."""
+    """Decodes records; what is alike in many of them becomes one value that they share."""
 
     def __init__(self) -> None:
+        self._alike = Alike()
         self._specs: dict[str, Spec] = {}
 
     def allocation(self, text: str) -> Allocation:
@@ -92,15 +100,16 @@ class Decoder:
             ValueError: The text is not such a record.
         """
         row = _row("allocation", text)
+        word = self._alike.word
         parts = tuple(
             [
-                Part(i, place, node, model, _pairs(amounts), PartState(state), revision)
-                for i, place, node, model, amounts, state, revision in row[6]
+                Part(i, place, node, word(model), self._amounts(rows), PartState(state), revision)
+                for i, place, node, model, rows, state, revision in row[6]
             ]
         )
         return Allocation(
             row[1],
-            row[2],
+            word(row[2]),
             row[3],
             bytes.fromhex(row[4]),
             self._spec(row[5]),
@@ -115,6 +124,46 @@ class Decoder:
             row[14],
             tuple(row[15]),
             row[16],
+        )
+
+    def node(self, text: str) -> NodeRecord:
+        """The other way round.
+
+        Raises:
+            ValueError: The text is not such a record.
+        """
+        return self.node_of(json.loads(text))
+
+    def node_of(self, row: list[Any]) -> NodeRecord:
+        """The same from the parsed array.
+
+        Raises:
+            ValueError: It is not such a record.
+        """
+        alike = self._alike
+        _check("node", row)
+        _, name, center, region, agent, total, reserved, foreign, devices, labels, off, gone = row
+        return NodeRecord(
+            name,
+            alike.word(center),
+            alike.word(region),
+            alike.word(agent),
+            alike.resources(_resources(total)),
+            alike.resources(_resources(reserved)),
+            _resources(foreign),
+            alike.devices(devices),
+            alike.labels(_pairs(labels)),
+            off,
+            gone,
+        )
+
+    def _amounts(self, rows: list[list[Any]]) -> Amounts:
+        pair = self._alike.pair
+        return tuple(
+            [
+                (key, amount) if key.startswith(DEVICE_PREFIX) else pair((key, amount))
+                for key, amount in rows
+            ]
         )
 
     def _spec(self, row: list[Any]) -> Spec:
@@ -148,30 +197,16 @@ def decode_spec(row: list[Any]) -> Spec:
 
 def encode_node(node: NodeRecord) -> str:
     """A node as one JSON array, version first."""
-    return _encode([1, *node])
+    return _encode([1, *node[:7], [*node.devices], *node[8:]])
 
 
 def decode_node(text: str) -> NodeRecord:
-    """The other way round.
+    """The other way round, for a single one.
 
     Raises:
         ValueError: The text is not such a record.
     """
-    row = _row("node", text)
-    _, name, center, region, agent, total, reserved, foreign, devices, labels, off, gone = row
-    return NodeRecord(
-        name,
-        center,
-        region,
-        agent,
-        _resources(total),
-        _resources(reserved),
-        _resources(foreign),
-        tuple(Device(*d) for d in devices),
-        _pairs(labels),
-        off,
-        gone,
-    )
+    return Decoder().node(text)
 
 
 def _resources(row: list[Any]) -> Resources:

@@ -1,6 +1,8 @@
-"""What was made of a value before, found by which object it is. Pure.
+"""Values met before. Pure.
 
-Equal requests share one object, and hashing one costs as much as what is saved here.
+`Memo` finds what was made of a value by which object it is: equal requests share one object, and
+hashing one costs as much as what is saved. `Shared` finds equal values, so that a million records
+that say the same say it with one object.
 """
 
 from __future__ import annotations
@@ -44,3 +46,16 @@ class Memo(Generic[K, V]):
                 self._known.clear()
             self._known[id(value)] = (value, made)
         return made
+
+
+class Shared(Generic[K]):
+    """The first of all equal values; bounded. Of one type each: True and 1 are equal too."""
+
+    def __init__(self) -> None:
+        self._known: dict[K, K] = {}
+
+    def __call__(self, value: K) -> K:
+        """The value, or an equal one from before."""
+        if len(self._known) >= MOST:
+            self._known.clear()
+        return self._known.setdefault(value, value)

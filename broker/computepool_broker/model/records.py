@@ -28,7 +28,11 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from computepool_broker.model.amounts import DEVICE_PREFIX, WHOLE_DEVICE
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from computepool_broker.model.amounts import Amounts, Resources
     from computepool_broker.model.request import Spec
 
@@ -142,6 +146,101 @@ class Device(NamedTuple):
     foreign_milli: int = 0
 
 
+class Devices:
+    """The devices of a node, in the order of their report.
+
+    Kept as columns: a pool has a million devices, whose ids are unlike, while all else of a node's
+    devices is as it is on a thousand other nodes and can be one value for all of them. Whoever
+    reads one gets a Device made for the purpose.
+
+    Attributes:
+        keys: What amounts call each of them: DEVICE_PREFIX and its id.
+        models: Of each.
+        memories_mib: Of each.
+        healthy: Of each.
+        foreign_milli: Of each.
+    """
+
+    __slots__ = ("foreign_milli", "healthy", "keys", "memories_mib", "models")
+
+    def __init__(
+        self,
+        keys: tuple[str, ...],
+        models: tuple[str, ...],
+        memories_mib: tuple[int, ...],
+        healthy: tuple[bool, ...],
+        foreign_milli: tuple[int, ...],
+    ) -> None:
+        self.keys = keys
+        self.models = models
+        self.memories_mib = memories_mib
+        self.healthy = healthy
+        self.foreign_milli = foreign_milli
+
+    @classmethod
+    def of(cls, devices: Iterable[Device]) -> Devices:
+        """The same from single ones."""
+        rows = list(devices)
+        if not rows:
+            return NO_DEVICES
+        ids, models, memories_mib, healthy, foreign_milli = zip(*rows, strict=True)
+        keys = tuple([DEVICE_PREFIX + name for name in ids])
+        return cls(keys, models, memories_mib, healthy, foreign_milli)
+
+    @property
+    def capacity_milli(self) -> list[int]:
+        """Thousandths of each that others leave to us; 0 of an unhealthy one."""
+        return [
+            WHOLE_DEVICE - foreign if healthy else 0
+            for healthy, foreign in zip(self.healthy, self.foreign_milli, strict=True)
+        ]
+
+    def sharing(self, other: Devices) -> Devices:
+        """Equal to these, made of the other's values where they are equal."""
+        if self == other:
+            return other
+        return Devices(
+            other.keys if self.keys == other.keys else self.keys,
+            other.models if self.models == other.models else self.models,
+            other.memories_mib if self.memories_mib == other.memories_mib else self.memories_mib,
+            self.healthy,
+            self.foreign_milli,
+        )
+
+    def _columns(self) -> tuple[tuple[object, ...], ...]:
+        return self.keys, self.models, self.memories_mib, self.healthy, self.foreign_milli
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, at: int) -> Device:
+        return Device(
+            self.keys[at][len(DEVICE_PREFIX) :],
+            self.models[at],
+            self.memories_mib[at],
+            self.healthy[at],
+            self.foreign_milli[at],
+        )
+
+    def __iter__(self) -> Iterator[Device]:
+        return map(self.__getitem__, range(len(self.keys)))
+
+    def __add__(self, others: Iterable[Device]) -> Devices:
+        return Devices.of((*self, *others))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Devices) and self._columns() == other._columns()
+
+    def __hash__(self) -> int:
+        return hash(self._columns())
+
+    def __repr__(self) -> str:
+        return f"Devices.of({list(self)!r})"
+
+
+NO_DEVICES = Devices((), (), (), (), ())
+
+
 class NodeRecord(NamedTuple):
     """A node as its agent reports it.
 
@@ -156,7 +255,7 @@ class NodeRecord(NamedTuple):
     total: Resources
     reserved: Resources
     foreign: Resources
-    devices: tuple[Device, ...] = ()
+    devices: Devices = NO_DEVICES
     labels: tuple[tuple[str, str], ...] = ()
     unschedulable: bool = False
     gone: bool = False

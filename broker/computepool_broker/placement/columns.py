@@ -15,7 +15,6 @@ import numpy as np
 
 from computepool_broker.model.amounts import (
     CPU,
-    DEVICE_PREFIX,
     DISK,
     EXTRA_PREFIX,
     MEMORY,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from computepool_broker.model.book import NodeBook
-    from computepool_broker.model.records import NodeRecord
+    from computepool_broker.model.records import Devices, NodeRecord
 
 LOG_ROWS = 1 << 16
 """Changes remembered; a cache that is further behind starts over."""
@@ -42,8 +41,13 @@ RECENT_ROWS = 64
 SPARE_NAMES = 1_024
 """Interned label sets and centers that no node has any more, at most, above one for each node."""
 
+FREE_ROWS = 8_192
+"""Rows whose free devices are kept; worked out anew a row takes 2 us."""
+
 DeviceClass = tuple[str, int]
 """Model and memory in MiB: what a request can tell devices apart by."""
+DeviceKinds = tuple[tuple[str, ...], tuple[int, ...]]
+"""Models and memories of a node's devices."""
 
 
 def _grown(array: NDArray[np.generic], columns: int) -> NDArray[np.generic]:
@@ -98,7 +102,9 @@ class Columns:
         self._rank = np.zeros(capacity, dtype=np.int64)
         self.rank_of_row: list[int] = []
         self._rank_stale = True
-        self._free_devices: list[FreeDevices | None] = []
+        self._free_devices: dict[int, FreeDevices] = {}
+        # Of the models and memories of a node's devices: their classes, and each of them once.
+        self._kinds: dict[DeviceKinds, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._spare: list[int] = []
         # Rows whose amounts have changed, and whether those of devices are among them.
         self._unsettled: dict[int, bool] = {}
@@ -132,7 +138,7 @@ class Columns:
                 if max(len(self.label_sets), len(self.centers)) > 2 * self.size + SPARE_NAMES:
                     self.intern_anew()
             self._unsettled[row] = True
-            self._free_devices[row] = None
+            self._free_devices.pop(row, None)
         self._log[self.version % LOG_ROWS] = row
         self.version += 1
         self._recent.append(row)
@@ -141,13 +147,15 @@ class Columns:
 
     def free_devices(self, row: int) -> FreeDevices:
         """What is free of a row's devices now; worked out once for all shapes that ask."""
-        free = self._free_devices[row]
+        free = self._free_devices.get(row)
         if free is None:
             free, book = NOTHING_FREE, self.books[row]
             if book is not None and self.device_keys[row]:
                 free = free_devices(
                     self.device_keys[row], self.device_classes[row], book.capacity, book.used
                 )
+            if len(self._free_devices) >= FREE_ROWS:
+                self._free_devices.clear()
             self._free_devices[row] = free
         return free
 
@@ -179,7 +187,7 @@ class Columns:
         book.row = -1
         self._unsettled.pop(row, None)
         self.books[row] = None
-        self._free_devices[row] = None
+        self._free_devices.pop(row, None)
         self.records[row] = None
         self.live[row] = self.ok[row] = self.there[row] = False
         for array in (self.total, self.reserved, self.foreign, self.free):
@@ -240,7 +248,6 @@ class Columns:
                 self._grow(2 * row)
             self.size += 1
             self.books.append(None)
-            self._free_devices.append(None)
             self.records.append(None)
             self.device_keys.append(())
             self.device_classes.append(())
@@ -264,7 +271,7 @@ class Columns:
     def _write_record(self, row: int, book: NodeBook) -> None:
         record = book.record
         self.records[row] = record
-        self._free_devices[row] = None
+        self._free_devices.pop(row, None)
         self.center[row] = self._center_id(record)
         self.labels[row] = self._intern(self.label_sets, record.labels)
         gone = record.gone
@@ -274,13 +281,13 @@ class Columns:
         self._write_foreign(row, record)
         if record.total.extras or self.extras_empty:
             self._write_extras(row, record)
-        ids = tuple(self._class_id(d.model, d.memory_mib) for d in record.devices)
+        ids, once = self._class_ids(record.devices)
         self.class_count[:, row] = 0
         self.free_whole[:, row] = 0
         self.best_share[:, row] = 0
-        self.device_keys[row] = tuple(DEVICE_PREFIX + d.id for d in record.devices)
+        self.device_keys[row] = record.devices.keys
         self.device_classes[row] = ids
-        self.row_class_ids[row] = tuple(dict.fromkeys(ids))
+        self.row_class_ids[row] = once
         for class_id in self.row_class_ids[row]:
             self.class_count[class_id, row] = 0 if gone else ids.count(class_id)
         self.free_milli[row] = 0
@@ -317,6 +324,7 @@ class Columns:
         """Forget centers, labels, kinds of devices and extras that no node has any more."""
         for table in (self.centers, self.center_regions, self.label_sets, self.classes):
             table.clear()
+        self._kinds.clear()
         self.extras, self.extras_empty = {}, {}
         self.class_count[:] = 0
         self.free_whole[:] = self.best_share[:] = 0
@@ -346,6 +354,17 @@ class Columns:
         elif self.center_regions[found] != record.region:
             self.center_regions[found] = record.region
             self.layout += 1
+        return found
+
+    def _class_ids(self, devices: Devices) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of the devices' classes, and each of them once; the same values for equal devices."""
+        kinds = (devices.models, devices.memories_mib)
+        found = self._kinds.get(kinds)
+        if found is None:
+            ids = tuple([self._class_id(*kind) for kind in zip(*kinds, strict=True)])
+            if len(self._kinds) > 2 * self.size + SPARE_NAMES:
+                self._kinds.clear()
+            found = self._kinds[kinds] = (ids, tuple(dict.fromkeys(ids)))
         return found
 
     def _class_id(self, model: str, memory_mib: int) -> int:

@@ -6,6 +6,7 @@ at the end; the table is packed when more than half of it is garbage.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -79,7 +80,10 @@ class DeviceTable:
     def __init__(self) -> None:
         self.size = 0
         self.garbage = 0
-        self.spans: dict[int, tuple[int, int]] = {}
+        # Of each node's row: where its span begins and how long it is. Not objects: there are as
+        # many as nodes.
+        self._start = array("q")
+        self._count = array("q")
         self.node = np.full(64, -1, dtype=np.int32)
         self.kind = np.zeros(64, dtype=np.int16)
         self.total = np.zeros(64, dtype=np.int16)
@@ -88,38 +92,45 @@ class DeviceTable:
 
     def place(self, row: int, record: NodeRecord, kinds: Sequence[int]) -> None:
         """Write the devices of a node as reported."""
-        start, end = self.spans.get(row, (0, 0))
-        if end - start != len(kinds):
+        while row >= len(self._count):
+            self._start.append(0)
+            self._count.append(0)
+        if self._count[row] != len(kinds):
             self.drop(row)
-            start, end = self._append(len(kinds))
-            self.spans[row] = (start, end)
+            self._start[row] = self._append(len(kinds))
+            self._count[row] = len(kinds)
         if not kinds:
             return
+        start = self._start[row]
+        end = start + len(kinds)
         self.node[start:end] = row
         self.kind[start:end] = kinds
-        self.total[start:end] = [
-            WHOLE_DEVICE if d.healthy and not record.gone else 0 for d in record.devices
-        ]
-        self.foreign[start:end] = [0 if record.gone else d.foreign_milli for d in record.devices]
+        if record.gone:
+            self.total[start:end] = self.foreign[start:end] = 0
+        else:
+            self.total[start:end] = [WHOLE_DEVICE * healthy for healthy in record.devices.healthy]
+            self.foreign[start:end] = record.devices.foreign_milli
 
     def set_granted(self, row: int, granted: Sequence[int]) -> None:
         """Write what is granted of a node's devices, in their order."""
-        start, end = self.spans[row]
-        self.granted[start:end] = granted
+        start = self._start[row]
+        self.granted[start : start + self._count[row]] = granted
 
     def drop(self, row: int) -> None:
         """Forget the devices of a node."""
-        start, end = self.spans.pop(row, (0, 0))
-        if start == end:
+        start, count = self._start[row], self._count[row]
+        if not count:
             return
+        self._count[row] = 0
+        end = start + count
         self.node[start:end] = -1
         for name in ("total", "foreign", "granted"):
             getattr(self, name)[start:end] = 0
-        self.garbage += end - start
+        self.garbage += count
         if self.garbage > max(1024, self.size // 2):
             self._pack()
 
-    def _append(self, count: int) -> tuple[int, int]:
+    def _append(self, count: int) -> int:
         start = self.size
         need = start + count
         if need > len(self.node):
@@ -130,17 +141,19 @@ class DeviceTable:
                 new[:start] = old[:start]
                 setattr(self, name, new)
         self.size = need
-        return start, need
+        return start
 
     def _pack(self) -> None:
-        order = sorted(self.spans.items(), key=lambda item: item[1])
-        keep = np.concatenate([np.arange(*span) for _, span in order] or [np.arange(0)])
+        rows = [row for row, count in enumerate(self._count) if count]
+        rows.sort(key=self._start.__getitem__)
+        spans = [(self._start[row], self._start[row] + self._count[row]) for row in rows]
+        keep = np.concatenate([np.arange(*span) for span in spans] or [np.arange(0)])
         for name in self.FIELDS:
-            array = getattr(self, name)
-            array[: len(keep)] = array[keep]
+            column = getattr(self, name)
+            column[: len(keep)] = column[keep]
         self.node[len(keep) :] = -1
         at = 0
-        for row, (start, end) in order:
-            self.spans[row] = (at, at + end - start)
-            at += end - start
+        for row in rows:
+            self._start[row] = at
+            at += self._count[row]
         self.size, self.garbage = at, 0

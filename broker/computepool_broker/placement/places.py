@@ -57,7 +57,7 @@ def _pick_devices(
             fits = left >= part.device_milli and classes[at] in compiled.class_ids
             if fits and (best is None or left < best[0]):
                 best = (left, at)
-        return None if best is None else ([keys[best[1]]], book.record.devices[best[1]].model)
+        return None if best is None else ([keys[best[1]]], book.record.devices.models[best[1]])
     if used is book.used:
         whole = columns.free_devices(book.row).whole
     else:
@@ -69,4 +69,4 @@ def _pick_devices(
             chosen = ats
     if not chosen:
         return None
-    return [keys[at] for at in chosen[: part.devices]], book.record.devices[chosen[0]].model
+    return [keys[at] for at in chosen[: part.devices]], book.record.devices.models[chosen[0]]

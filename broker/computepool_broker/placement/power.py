@@ -235,6 +235,6 @@ def _place(columns: Columns, compiled: CompiledShape, filling: Filling) -> Place
     for at, key in enumerate(columns.device_keys[filling.row]):
         free = book.capacity.get(key, 0) - book.used.get(key, 0)
         accepted = columns.device_classes[filling.row][at] in compiled.class_ids
-        if free == WHOLE_DEVICE and accepted and book.record.devices[at].model == filling.model:
+        if free == WHOLE_DEVICE and accepted and book.record.devices.models[at] == filling.model:
             devices.append((key, WHOLE_DEVICE))
     return Place(book.record.name, filling.model, amounts + tuple(devices[: filling.devices]))

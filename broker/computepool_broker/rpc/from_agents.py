@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from computepool.v1 import types_pb2 as types
 from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.ledger.reconcile import Held, HeldRecord, HeldState
+from computepool_broker.model.alike import Alike, sharing
 from computepool_broker.model.amounts import MAX_AMOUNT, WHOLE_DEVICE, Resources
 from computepool_broker.model.records import AgentRecord, Device, NodeRecord
 from computepool_broker.rpc import limits
@@ -73,6 +74,8 @@ def read_mark(field: str, message: types.StoreMark) -> Mark:
 class NodeReader:
     """Reads nodes; remembers them by what their messages say, since most repeat.
 
+    What is as the ledger has it already becomes the ledger's own value.
+
     Args:
         nodes: The ledger's. No more is remembered than about twice as many as it has.
     """
@@ -80,6 +83,7 @@ class NodeReader:
     def __init__(self, nodes: Mapping[str, NodeBook]) -> None:
         self._nodes = nodes
         self._known: dict[str, tuple[bytes, NodeRecord]] = {}
+        self._alike = Alike()
 
     def read(self, at: int, message: wire.NodeReport, agent: AgentRecord) -> NodeRecord:
         """The validated node, number `at` of its message: the same object when it is the same."""
@@ -95,7 +99,10 @@ class NodeReader:
                 return record
             record = record._replace(foreign=foreign)
         else:
-            record = _read_node(f"nodes[{at}]", message, agent, foreign)
+            record = _read_node(f"nodes[{at}]", message, agent, foreign, self._alike)
+            book = self._nodes.get(record.name)
+            if book is not None:
+                record = sharing(book.record, record)
         self._remember(digest, record)
         return record
 
@@ -223,23 +230,23 @@ def _read_leases(message: wire.SyncRequest, specs: SpecReader) -> Generator[None
 
 
 def _read_node(
-    field: str, message: wire.NodeReport, agent: AgentRecord, foreign: Resources
+    field: str, message: wire.NodeReport, agent: AgentRecord, foreign: Resources, alike: Alike
 ) -> NodeRecord:
     name = read_id(f"{field}.node", message.node)
     limits.ranged(f"{field}.devices", len(message.devices), 0, MAX_DEVICES)
-    devices = tuple([_read_device(f"{field}.devices", d) for d in message.devices])
-    if len({d.id for d in devices}) != len(devices):
+    devices = alike.devices([_read_device(f"{field}.devices", d) for d in message.devices])
+    if len(set(devices.keys)) != len(devices):
         raise InvalidArgumentError(f"{field}.devices", f"node {name} lists a device twice")
     return NodeRecord(
         name,
         agent.center,
         agent.region,
         agent.name,
-        read_resources(f"{field}.total", message.total),
-        read_resources(f"{field}.reserved", message.reserved),
+        alike.resources(read_resources(f"{field}.total", message.total)),
+        alike.resources(read_resources(f"{field}.reserved", message.reserved)),
         foreign,
         devices,
-        limits.labels(f"{field}.labels", message.labels) if message.labels else (),
+        alike.labels(limits.labels(f"{field}.labels", message.labels)) if message.labels else (),
         message.unschedulable,
     )
 

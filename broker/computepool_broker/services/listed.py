@@ -79,7 +79,7 @@ def node_fields(pool: Pool) -> dict[str, Field[NodeBook]]:
         "schedulable": Field(Kind.FLAG, lambda b: b.blockers == 0),
         "blockers": Field(Kind.TEXTS, lambda b: Blocker.names(b.blockers)),
         "labels": Field(Kind.LABELS, lambda b: b.record.labels),
-        "model": Field(Kind.TEXTS, lambda b: (d.model for d in b.record.devices)),
+        "model": Field(Kind.TEXTS, lambda b: b.record.devices.models),
         "devices": Field(Kind.NUMBER, lambda b: len(b.record.devices)),
         "devices_free": Field(Kind.NUMBER, _free_devices),
         "cpu_milli": Field(Kind.NUMBER, lambda b: b.record.total.cpu_milli),
@@ -99,8 +99,7 @@ def _free(book: NodeBook, key: str) -> int:
 
 def _free_devices(book: NodeBook) -> int:
     """Devices that are free as a whole: shares of several do not add up to one."""
-    keys = (DEVICE_PREFIX + d.id for d in book.record.devices)
-    return sum(_free(book, key) == WHOLE_DEVICE for key in keys)
+    return sum(_free(book, key) == WHOLE_DEVICE for key in book.record.devices.keys)
 
 
 def agent_fields(pool: Pool) -> dict[str, Field[AgentBook]]:

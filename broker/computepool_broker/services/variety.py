@@ -38,7 +38,8 @@ class Kinds:
                 memory, or names of extras.
         """
         for record in records:
-            self._classes.update((d.model, d.memory_mib) for d in record.devices)
+            devices = record.devices
+            self._classes.update(zip(devices.models, devices.memories_mib, strict=True))
             self._extras.update(name for name, _ in record.total.extras)
         try:
             self._check()

@@ -26,7 +26,7 @@ from computepool_broker.ledger.ledger import Ledger
 from computepool_broker.ledger.transaction import Blocker, Committed, Outcome, Transaction
 from computepool_broker.model import codec
 from computepool_broker.store import room
-from computepool_broker.store.loading import Tables, fill
+from computepool_broker.store.loading import Tables, collecting_later, fill
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -202,7 +202,8 @@ class EmbeddedStore:
         path = self._folder / FILE
         try:
             self._db = self._connect(path)
-            fill(state, self._read(self._db))
+            with collecting_later():
+                fill(state, self._read(self._db))
             self._written, self._forgotten = state.revision, state.forgotten_through
         except sqlite3.DatabaseError as error:
             self._room.check_open(path, error)
@@ -289,8 +290,8 @@ class EmbeddedStore:
             epochs={int(k): v for k, v in meta["epochs"].items()},
             agents=[codec.decode_agent(text) for text in rows(AGENT)],
             centers=[tuple(json.loads(text)) for text in rows(CENTER)],
-            nodes=[_node_of_row(text) for text in rows(NODE)],
-            allocations=[decoder.allocation(text) for text in rows(ALLOCATION)],
+            nodes=(_node_of_row(decoder, text) for text in rows(NODE)),
+            allocations=map(decoder.allocation, rows(ALLOCATION)),
             forgotten_through=mark("forgotten_through", 0),  # absent until the first is dropped
         )
 
@@ -313,6 +314,6 @@ def _node_row(book: NodeBook) -> str:
     return f"[{codec.encode_node(book.record)},{cordoned},{json.dumps(book.message)}]"
 
 
-def _node_of_row(text: str) -> tuple[NodeRecord, bool, str]:
+def _node_of_row(decoder: codec.Decoder, text: str) -> tuple[NodeRecord, bool, str]:
     node, cordoned, message = json.loads(text)
-    return codec.decode_node(json.dumps(node)), cordoned, message
+    return decoder.node_of(node), cordoned, message

@@ -14,6 +14,7 @@ from computepool_broker.errors import (
     ReportOutOfOrderError,
     SessionStaleError,
 )
+from computepool_broker.model.book import NodeBook
 from computepool_broker.model.records import AgentState
 from computepool_broker.rpc.from_agents import NodeReader
 from computepool_broker.services import intake as intake_module
@@ -187,8 +188,8 @@ def test_a_node_that_says_the_same_is_the_same_object() -> None:
 
 
 def test_what_is_remembered_of_nodes_is_bounded() -> None:
-    known = {f"n{number}": make_node(f"n{number}") for number in range(10)}
-    reader = NodeReader(known)  # type: ignore[arg-type]
+    known = {f"n{number}": NodeBook(make_node(f"n{number}"), {}) for number in range(10)}
+    reader = NodeReader(known)
     for number in range(5_000):
         reader.read(0, wire.NodeReport(node=f"n{number}"), make_agent())
     assert len(reader._known) <= 2 * len(known) + 1_024 + 1

@@ -134,7 +134,7 @@ def test_the_oldest_number_of_a_report_counts() -> None:
 
 def test_only_a_device_that_is_said_to_be_sick_is_sick() -> None:
     (got,) = device(memoryMib=80, foreignMilli=300).nodes
-    assert got.devices == (Device("gpu-0", "H800", 80, healthy=True, foreign_milli=300),)
+    assert list(got.devices) == [Device("gpu-0", "H800", 80, healthy=True, foreign_milli=300)]
     (got,) = device(health="DEVICE_HEALTH_UNHEALTHY").nodes
     assert not got.devices[0].healthy
 

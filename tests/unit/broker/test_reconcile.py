@@ -9,7 +9,7 @@ import pytest
 from computepool_broker.ledger import lifecycle, reconcile
 from computepool_broker.ledger.reconcile import Action, Held, HeldState
 from computepool_broker.ledger.transaction import PutNode
-from computepool_broker.model.records import AllocationState, Device, EndReason, PartState
+from computepool_broker.model.records import AllocationState, Device, Devices, EndReason, PartState
 from support.builders import (
     GIB,
     apply,
@@ -182,7 +182,7 @@ def test_a_device_that_vanished_under_a_lease_stays_as_a_sick_one() -> None:
     tables = tables_with(PartState.STARTED, ACTIVE)
     report = make_node(devices=make_devices("n1", 8)[2:])
     ghost = Device("n1-d0", "H800", 80 * GIB, healthy=False)
-    want = report._replace(devices=(*report.devices, ghost))
+    want = report._replace(devices=Devices.of((*report.devices, ghost)))
     assert changes(tables, report) == (PutNode("n1", want),)
     commit(tables, nodes=changes(tables, report))
     assert changes(tables, report) == ()
