@@ -86,6 +86,11 @@ def check_server(
         raise StoreRefusedError(
             f"{where} is Redis {version}; the store needs 6.2 or newer, or Valkey"
         )
+    if info.get("redis_mode") == "sentinel":
+        raise StoreRefusedError(
+            f"{where} is a sentinel: write redis+sentinel://HOST,HOST,HOST/NAME for the primary "
+            "that it watches"
+        )
     if info.get("role") != "master":
         raise StoreRefusedError(
             f"{where} is a replica (role {info.get('role')}) of "

@@ -26,7 +26,7 @@ from computepool_broker.store.redis_address import (
 from computepool_broker.store.redis_checks import ServerFacts
 from computepool_broker.store.redis_dial import Line, dial, hang_up
 from computepool_broker.store.redis_sentinel import Sentinels, UnknownNameError
-from computepool_broker.store.redis_tls import check_files, tls_problem
+from computepool_broker.store.redis_tls import check_files, hint_of_hanging_up, tls_problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -128,7 +128,7 @@ class Connector:
         """
         where = self._shown(facts.host, facts.port)
         async with self._handshake(where, OF_SERVER, self._options.deadline_s):
-            return await self._dial(facts.host, facts.port, Line(facts.run_id))
+            return await self._dial(facts.host, facts.port, self._line(facts.run_id))
 
     async def moved(self, facts: ServerFacts) -> bool:
         """Whether sentinels name another server by now; False also where nobody knows.
@@ -148,7 +148,7 @@ class Connector:
     ) -> tuple[Redis, ServerFacts]:
         where = self._shown(host, port)
         async with self._handshake(where, OF_SERVER, deadline_s):
-            line = Line("")
+            line = self._line()
             client = await self._dial(host, port, line)
             try:
                 facts = await self._facts(client, where, host, port, first=first)
@@ -168,7 +168,9 @@ class Connector:
             raise _NoPrimaryError(
                 f"{where} is a replica now (role {info.get('role')}): a failover is under way"
             )
-        settings = await _settings(client, where)
+        # A sentinel has none, and is refused for what it is.
+        is_sentinel = info.get("redis_mode") == "sentinel"
+        settings = {} if is_sentinel else await _settings(client, where)
         redis_checks.check_server(where, info, settings, self.replicas)
         return redis_checks.read_facts(
             host, port, info, settings, has_waitaof=await _has_waitaof(client)
@@ -190,11 +192,14 @@ class Connector:
     async def _sentinel(self, host: str, port: int, deadline_s: float) -> AsyncIterator[Redis]:
         """A sentinel, for the length of a block that must end within `deadline_s`."""
         async with self._handshake(f"sentinel {shown(host, port)}", OF_SENTINEL, deadline_s):
-            client = await self._dial(host, port, Line(""), to_sentinel=True)
+            client = await self._dial(host, port, self._line(), to_sentinel=True)
             try:
                 yield client
             finally:
                 await hang_up(client)
+
+    def _line(self, run_id: str = "") -> Line:
+        return Line(run_id, hint_of_hanging_up(self._options, tls=self.address.tls))
 
     async def _dial(self, host: str, port: int, line: Line, *, to_sentinel: bool = False) -> Redis:
         return await dial(host, port, self.address, self._options, line, to_sentinel=to_sentinel)
@@ -272,6 +277,8 @@ def opening(where: object, advice: Advice = OF_SERVER) -> Iterator[None]:
 def _what_it_cannot(where: object, error: errors.RedisError) -> str:
     if "HELLO" in str(error):
         return f"{where} is older than Redis 6 ({error}): the store needs 6.2 or newer, or Valkey"
+    if "'SENTINEL'" in str(error).upper().replace("`", "'"):
+        return f"{where} is no sentinel ({error}): name sentinels, or write redis:// for a primary"
     return (
         f"{where} cannot hold the store: {error}. Use another database number, or delete the "
         f"keys under {redis_keys.PREFIX} that are none of ours"

@@ -33,8 +33,15 @@ class Line:
     process whose facts were read.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, hint: str) -> None:
+        """Takes up no connection.
+
+        Args:
+            run_id: Of the process; empty to take whichever answers.
+            hint: What to look at when the other side hangs up instead of greeting.
+        """
         self.run_id = run_id
+        self._hint = hint
         self._greeted: weakref.WeakSet[AbstractConnection] = weakref.WeakSet()
 
     async def greet(self, connection: AbstractConnection) -> None:
@@ -42,7 +49,12 @@ class Line:
         if connection in self._greeted:
             raise errors.ConnectionError("the connection was lost")
         self._greeted.add(connection)
-        await connection.on_connect()
+        try:
+            await connection.on_connect()
+        except errors.ConnectionError as error:
+            if type(error) is not errors.ConnectionError:
+                raise  # A refused login, a server that loads: they say what they are.
+            raise errors.ConnectionError(f"{error} ({self._hint})") from error
         if not self.run_id:
             return
         await connection.send_command("INFO", "server", check_health=False)

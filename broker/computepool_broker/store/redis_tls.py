@@ -69,6 +69,18 @@ def tls_problem(error: BaseException) -> str | None:
     return None
 
 
+def hint_of_hanging_up(options: RedisOptions, *, tls: bool) -> str:
+    """What to look at when a server hangs up on our first words.
+
+    With TLS 1.3 its alert that it misses our certificate is mostly lost in the hanging up.
+    """
+    if not tls:
+        return "if it speaks TLS there, write rediss://"
+    if not options.cert:
+        return "if it asks for our certificate, set redis_cert and redis_key"
+    return "if it does not believe our certificate, let its authority sign redis_cert"
+
+
 def _no_password() -> str:
     # Without this OpenSSL would ask for it on the terminal.
     return ""
