@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from computepool_client.aio import AsyncPool
     from computepool_client.aio_lease import AsyncLease, AsyncLeases
     from computepool_client.errors import (
+        AckLevelUnavailableError,
         AllocationFailedError,
         ClosedError,
         DeadlinePassedError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         LeaseLostError,
         NoAnswerError,
         NoRoomError,
+        NotAcknowledgedError,
         NotActiveError,
         NotFoundError,
         NotReadyError,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from computepool_client.lease import Lease, Leases
     from computepool_client.pool import Pool
     from computepool_client.values import (
+        AckLevel,
         Allocation,
         AllocationState,
         CenterRefusal,
@@ -66,6 +69,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AckLevel",
+    "AckLevelUnavailableError",
     "Agent",
     "AgentState",
     "Allocation",
@@ -97,6 +102,7 @@ __all__ = [
     "NoRoomError",
     "Node",
     "NodeDevice",
+    "NotAcknowledgedError",
     "NotActiveError",
     "NotFoundError",
     "NotReadyError",

@@ -124,9 +124,13 @@ class AsyncPool:
         """Makes the time of any allocation start anew, by its id."""
         return await self._engine.run(self._calls.renew(allocation, reading.ttl_s(ttl)))
 
-    async def release(self, allocation: str, *, message: str = "") -> "values.Allocation":
+    async def release(
+        self, allocation: str, *, message: str = "", ack: asking.StoreAck | None = None
+    ) -> "values.Allocation":
         """Gives any allocation back, by its id; an ended one is returned as it is."""
-        return await self._engine.run(self._calls.release(allocation, message))
+        return await self._engine.run(
+            self._calls.release(allocation, message, asking.store_ack(ack))
+        )
 
     def watch(
         self,
@@ -225,7 +229,7 @@ class AsyncPool:
 
     async def _allocate(self, asked: asking.Asked) -> "AsyncLease":
         order, patience = asking.order(asked), asking.patience(asked)
-        call = self._calls.create(order, patience.wait)
+        call = self._calls.create(order, patience.wait, patience.ack)
         try:
             grant, sent_s = await self._engine.run_timed(call, patience.timeout_s, patience.room_s)
         except BaseException as error:
@@ -240,7 +244,7 @@ class AsyncPool:
         self, requests: Sequence[asking.One], waiting: asking.Waiting, *, atomic: bool
     ) -> "AsyncLeases":
         orders, patience = asking.orders(requests), asking.patience(waiting)
-        call = self._calls.create_many(orders, patience.wait, atomic=atomic)
+        call = self._calls.create_many(orders, patience.wait, patience.ack, atomic=atomic)
         try:
             results, sent_s = await self._engine.run_timed(
                 call, patience.timeout_s, patience.room_s

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from computepool_client import calls, errors, held
 from computepool_client.aio_engine import AsyncEngine
-from computepool_client.asking import Order
+from computepool_client.asking import Order, StoreAck
 from computepool_client.held import Tenure
 from computepool_client.renewal import Renewals, settle
 from computepool_client.values import Allocation
@@ -60,11 +60,11 @@ class AsyncKeeper:
         self._plan_anew(tenure)
         return allocation
 
-    async def release(self, tenure: Tenure, message: str) -> Allocation:
+    async def release(self, tenure: Tenure, message: str, ack: StoreAck | None) -> Allocation:
         """Gives it back; see `AsyncLease.release`."""
         tenure.check_ours()
         self._drop(tenure.id)
-        allocation = await self.engine.run(calls.release(tenure.id, message))
+        allocation = await self.engine.run(calls.release(tenure.id, message, ack))
         tenure.released = True
         return allocation
 
@@ -75,7 +75,7 @@ class AsyncKeeper:
     async def abandon(self, orders: Sequence[Order], error: BaseException) -> None:
         """Nobody will ever ask for what these may have been granted; see `Keeper.abandon`."""
         granted = held.granted_to(orders, error)
-        if granted or (orders and not isinstance(error, errors.PoolError)):
+        if granted or (orders and not held.surely_not_granted(error)):
             work = self._abandon(orders, granted)
             if isinstance(error, errors.PoolError):
                 await self._to_the_end(work)

@@ -41,13 +41,13 @@ class AsyncLease(held.Held[asyncio.Event]):
         self._keeper.keep(self._tenure)
         return self
 
-    async def release(self, message: str = "") -> Allocation:
+    async def release(self, message: str = "", *, ack: asking.StoreAck | None = None) -> Allocation:
         """Gives it back, whatever its state; also the second time.
 
         Raises:
             PoolError: the broker could not be asked; it ends when its TTL is over.
         """
-        self._allocation = await self._keeper.release(self._tenure, message)
+        self._allocation = await self._keeper.release(self._tenure, message, asking.store_ack(ack))
         return self._allocation
 
     async def refresh(self) -> Allocation:

@@ -17,6 +17,9 @@ from computepool_client.values import Spec
 Names: TypeAlias = str | Sequence[str]
 """One name, or several."""
 Wait: TypeAlias = Literal["active", "reserved"]
+Ack: TypeAlias = Literal["committed", "durable", "confirmed"]
+StoreAck: TypeAlias = Literal["committed", "durable"]
+"""What a release can be acknowledged at: there is nothing for agents to confirm."""
 OnLost: TypeAlias = Callable[[errors.LeaseLostError], object]
 
 
@@ -83,13 +86,17 @@ class One(Place, Told, total=False):
 class Waiting(TypedDict, total=False):
     """How long to wait for what.
 
-    wait: for "active" (all agents have admitted it) or "reserved" (the grant is on
-    the broker's disk). timeout: give up after this long. wait_for_room: ask again
-    for this long while there is no room, besides. on_lost: called once, from the
-    thread or the loop that renews, when the lease is lost.
+    wait: for "active" (all agents have admitted it) or "reserved" (the grant is in
+    the broker's store). ack: what the answer must guarantee: "committed" (in the
+    store), "durable" (on its disk, and on as many replicas as the broker is set to)
+    or "confirmed" (durable and active); what the broker is set to if not given.
+    timeout: give up after this long. wait_for_room: ask again for this long while
+    there is no room, besides. on_lost: called once, from the thread or the loop that
+    renews, when the lease is lost.
     """
 
     wait: Wait
+    ack: Ack
     timeout: Duration
     wait_for_room: Duration
     on_lost: OnLost
@@ -123,6 +130,7 @@ class Patience:
     timeout_s: float | None
     room_s: float
     on_lost: OnLost | None
+    ack: Ack | None = None
 
 
 def patience(waiting: Mapping[str, Any]) -> Patience:
@@ -142,7 +150,29 @@ def patience(waiting: Mapping[str, Any]) -> Patience:
         None if timeout is None else seconds(timeout, "timeout"),
         max(0.0, seconds(waiting.get("wait_for_room", 0), "wait_for_room")),
         on_lost,
+        _ack(waiting.get("ack"), wait),
     )
+
+
+def store_ack(value: object) -> StoreAck | None:
+    """Checks the level of a release; None is what the broker is set to.
+
+    Raises:
+        InvalidRequestError: see `patience`.
+    """
+    if value is None or value == "committed" or value == "durable":  # noqa: PLR1714 - narrows
+        return value
+    raise errors.invalid("ack", f"{value!r} is neither 'committed' nor 'durable'")
+
+
+def _ack(value: object, wait: Wait) -> Ack | None:
+    if value == "confirmed":
+        if wait == "reserved":
+            raise errors.invalid("ack", "'confirmed' waits for 'active': leave wait out")
+        return value
+    if value is None or value == "committed" or value == "durable":  # noqa: PLR1714 - narrows
+        return value
+    raise errors.invalid("ack", f"{value!r} is none of 'committed', 'durable' and 'confirmed'")
 
 
 def order(one: Mapping[str, Any]) -> Order:

@@ -20,7 +20,7 @@ from computepool_client import (
     wire_errors,
     wording,
 )
-from computepool_client.asking import Order, Wait
+from computepool_client.asking import Ack, Order, StoreAck, Wait
 
 A = TypeVar("A", bound=Message)
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class Grant:
 
     allocation: values.Allocation
     duplicate: bool
+    ack: values.AckLevel = values.AckLevel.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,14 @@ Pages: TypeAlias = Callable[[str], Call[Any, Page[T]]]
 """The call that gives the page at a token."""
 
 
-def create(order: Order, wait: Wait) -> Call[Any, Grant]:
+def create(order: Order, wait: Wait, ack: Ack | None = None) -> Call[Any, Grant]:
     """Grants one allocation, and waits for its agents unless told otherwise."""
 
     def request(attempt_s: float) -> allocation_pb2.CreateAllocationRequest:
-        return to_wire.create(order, *_wait(wait, attempt_s))
+        return to_wire.create(order, *_wait(wait, attempt_s), ack)
 
     def read(answer: allocation_pb2.CreateAllocationResponse) -> Grant:
-        grant = Grant(from_wire.allocation(answer.allocation), answer.duplicate)
+        grant = _grant(answer)
         _check_active([grant], wait)
         return grant
 
@@ -92,7 +93,7 @@ def create(order: Order, wait: Wait) -> Call[Any, Grant]:
 
 
 def create_many(
-    orders: Sequence[Order], wait: Wait, *, atomic: bool
+    orders: Sequence[Order], wait: Wait, ack: Ack | None = None, *, atomic: bool
 ) -> Call[Any, list[Grant | errors.PoolError]]:
     """Grants many, all or none, or each by itself."""
     mode = allocation_pb2.BATCH_MODE_ATOMIC if atomic else allocation_pb2.BATCH_MODE_EACH
@@ -104,12 +105,16 @@ def create_many(
             mode=mode,
             wait_for=wait_for,
             wait_ms=wait_ms,
+            ack_level=to_wire.ack(ack),
         )
 
     def read(
         answer: allocation_pb2.BatchCreateAllocationsResponse,
     ) -> list[Grant | errors.PoolError]:
         found = [_result(each) for each in answer.results]
+        for each in found:
+            if isinstance(each, errors.NotAcknowledgedError):
+                raise each  # the same again: by then the agents may have confirmed it
         if not atomic:
             found = [_ended(each) for each in found]
         _check_active([each for each in found if isinstance(each, Grant)], wait)
@@ -166,9 +171,11 @@ def renew_many(ids: Sequence[str]) -> Call[Any, dict[str, errors.PoolError]]:
     return Call(methods.RENEW_MANY, lambda _: request, _failures)
 
 
-def release(id_: str, message: str) -> Call[Any, values.Allocation]:
+def release(id_: str, message: str, ack: StoreAck | None = None) -> Call[Any, values.Allocation]:
     """Gives one back."""
-    request = allocation_pb2.ReleaseAllocationRequest(id=id_, message=message)
+    request = allocation_pb2.ReleaseAllocationRequest(
+        id=id_, message=message, ack_level=to_wire.ack(ack)
+    )
     return Call(methods.RELEASE, lambda _: request, _allocation)
 
 
@@ -227,7 +234,12 @@ def _check_active(grants: Sequence[Grant], wait: Wait) -> None:
 def _result(message: allocation_pb2.BatchCreateResult) -> Grant | errors.PoolError:
     if message.HasField("error"):
         return wording.reworded(wire_errors.of_call(message.error), wording.keyword)
-    return Grant(from_wire.allocation(message.created.allocation), message.created.duplicate)
+    return _grant(message.created)
+
+
+def _grant(answer: allocation_pb2.CreateAllocationResponse) -> Grant:
+    allocation = from_wire.allocation(answer.allocation)
+    return Grant(allocation, answer.duplicate, from_wire.ack(answer.ack_level))
 
 
 def _ended(result: Grant | errors.PoolError) -> Grant | errors.PoolError:

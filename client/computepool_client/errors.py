@@ -131,6 +131,16 @@ class NoAnswerError(OutcomeUnknownError):
 
 
 @dataclass(eq=False)
+class NotAcknowledgedError(OutcomeUnknownError):
+    """It was done, or may have been, but the `ack` asked for was not reached in time."""
+
+    @property
+    def allocation_id(self) -> str:
+        """Which allocation is held without it, where the broker knows; else empty."""
+        return self.metadata.get("allocation_id", "")
+
+
+@dataclass(eq=False)
 class DeadlinePassedError(PoolError):
     """The time given was over before anything was sent: nothing happened."""
 
@@ -149,6 +159,11 @@ class NotActiveError(PoolError):
     """
 
     allocations: "tuple[Allocation, ...]" = ()
+
+
+@dataclass(eq=False)
+class AckLevelUnavailableError(WrongStateError):
+    """The broker's store cannot give the `ack` asked for; nothing was done."""
 
 
 @dataclass(eq=False)

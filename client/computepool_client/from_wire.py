@@ -32,7 +32,13 @@ _ALLOCATION: Final = words(
     allocation_pb2.AllocationState.items(), "ALLOCATION_STATE_", values.AllocationState
 )
 _END: Final = words(allocation_pb2.EndReason.items(), "END_REASON_", values.EndReason)
+_ACK: Final = words(allocation_pb2.AckLevel.items(), "ACK_LEVEL_", values.AckLevel)
 _PART: Final = words(types_pb2.LeaseState.items(), "LEASE_STATE_", values.PartState)
+
+
+def ack(level: int) -> values.AckLevel:
+    """What an answer guarantees."""
+    return _ACK.get(level, values.AckLevel.UNSPECIFIED)
 
 
 def resources(message: types_pb2.Resources) -> values.Resources:

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from computepool_client import errors
 from computepool_client.asking import OnLost, Order
 from computepool_client.calls import ENDED, Grant
-from computepool_client.values import Allocation, AllocationState, Part, Placed
+from computepool_client.values import AckLevel, Allocation, AllocationState, Part, Placed
 
 RELEASE_S = 10.0
 """The end of a block waits so long for its release, at most."""
@@ -63,6 +63,7 @@ class Tenure:
         valid_until_s: when it is surely held no more, by `now`.
         loss: how it was lost; None while it is not.
         released: given back by its holder.
+        ack: what the answer to its asking guaranteed.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Tenure:
         self.valid_until_s = sent_s + left_s
         self.loss: errors.LeaseLostError | None = None
         self.released = False
+        self.ack = grant.ack
         self.now = now
         self._flag = flag
         self._on_lost = on_lost
@@ -183,6 +185,11 @@ class Held(Placed, Generic[F]):
         return self._allocation.state
 
     @property
+    def ack(self) -> AckLevel:
+        """What the broker's answer guaranteed when it was granted."""
+        return self._tenure.ack
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """The parts, each on one node."""
         return self._allocation.parts
@@ -239,6 +246,12 @@ def granted_to(orders: Iterable[Order], error: BaseException) -> list[Allocation
     ours = {order.request_id for order in orders}
     granted = getattr(error, "allocations", ())
     return [allocation for allocation in granted if allocation.request_id in ours]
+
+
+def surely_not_granted(error: BaseException) -> bool:
+    """Whether an error says that there is nothing, or that nobody can be asked about it now."""
+    missed = isinstance(error, errors.NotAcknowledgedError)
+    return isinstance(error, errors.PoolError) and not missed
 
 
 def _same(allocation: Allocation) -> Allocation:

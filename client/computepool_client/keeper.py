@@ -8,7 +8,7 @@ import atexit
 from collections.abc import Sequence
 
 from computepool_client import calls, errors, held
-from computepool_client.asking import Order
+from computepool_client.asking import Order, StoreAck
 from computepool_client.engine import Engine
 from computepool_client.held import Tenure
 from computepool_client.renewer import Renewer
@@ -51,12 +51,12 @@ class Keeper:
         if self._renewer.keeps(tenure.id):
             self._renewer.keep(tenure)
 
-    def release(self, tenure: Tenure, message: str) -> Allocation:
+    def release(self, tenure: Tenure, message: str, ack: StoreAck | None) -> Allocation:
         """Gives it back; see `Lease.release`."""
         tenure.check_ours()
         # First: a renewal on its way must not take the release for a loss.
         self._renewer.drop(tenure.id)
-        allocation = self.engine.run(calls.release(tenure.id, message))
+        allocation = self.engine.run(calls.release(tenure.id, message, ack))
         tenure.released = True
         return allocation
 
@@ -80,11 +80,12 @@ class Keeper:
     def abandon(self, orders: Sequence[Order], error: BaseException) -> None:
         """Nobody will ever ask for what these may have been granted: gives it back, if it can.
 
-        After an interrupt it is not known whether there is a grant. Asking once more
-        with the same request_id gives it, or another one, to release.
+        After an interrupt, or an acknowledgement that was missed, it is not known whether
+        there is a grant. Asking once more with the same request_id gives it, or another
+        one, to release.
         """
         granted = held.granted_to(orders, error)
-        if not granted and (isinstance(error, errors.PoolError) or not orders):
+        if not granted and (held.surely_not_granted(error) or not orders):
             return  # refused; or no broker answers, and it ends with its TTL
         try:
             if not granted:

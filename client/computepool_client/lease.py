@@ -46,13 +46,13 @@ class Lease(held.Held[threading.Event]):
         self._keeper.keep(self._tenure)
         return self
 
-    def release(self, message: str = "") -> Allocation:
+    def release(self, message: str = "", *, ack: asking.StoreAck | None = None) -> Allocation:
         """Gives it back, whatever its state; also the second time.
 
         Raises:
             PoolError: the broker could not be asked; it ends when its TTL is over.
         """
-        self._allocation = self._keeper.release(self._tenure, message)
+        self._allocation = self._keeper.release(self._tenure, message, asking.store_ack(ack))
         return self._allocation
 
     def refresh(self) -> Allocation:

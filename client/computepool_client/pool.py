@@ -76,12 +76,14 @@ class Pool:
             NotActiveError: the agents did not admit it in time; it was given back,
                 unless a request_id was given.
             AllocationFailedError: no agent admitted it.
+            AckLevelUnavailableError: the store cannot give the `ack` asked for.
+            NotAcknowledgedError: it was not reached in time; given back as above.
             OutcomeUnknownError: no broker answered in time. What may have been
                 granted ends with its TTL; the same request_id gives it.
             PoolError: see the other errors.
         """
         order, patience = asking.order(asked), asking.patience(asked)
-        call = self._calls.create(order, patience.wait)
+        call = self._calls.create(order, patience.wait, patience.ack)
         try:
             grant, sent_s = self._engine.run_timed(call, patience.timeout_s, patience.room_s)
         except BaseException as error:
@@ -108,7 +110,7 @@ class Pool:
             PoolError: as `allocate`.
         """
         orders, patience = asking.orders(requests), asking.patience(waiting)
-        call = self._calls.create_many(orders, patience.wait, atomic=atomic)
+        call = self._calls.create_many(orders, patience.wait, patience.ack, atomic=atomic)
         try:
             results, sent_s = self._engine.run_timed(call, patience.timeout_s, patience.room_s)
         except BaseException as error:
@@ -158,9 +160,11 @@ class Pool:
         """Makes the time of any allocation start anew, by its id."""
         return self._engine.run(self._calls.renew(allocation, reading.ttl_s(ttl)))
 
-    def release(self, allocation: str, *, message: str = "") -> "values.Allocation":
+    def release(
+        self, allocation: str, *, message: str = "", ack: asking.StoreAck | None = None
+    ) -> "values.Allocation":
         """Gives any allocation back, by its id; an ended one is returned as it is."""
-        return self._engine.run(self._calls.release(allocation, message))
+        return self._engine.run(self._calls.release(allocation, message, asking.store_ack(ack)))
 
     def watch(
         self,

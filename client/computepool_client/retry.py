@@ -118,8 +118,9 @@ class Attempts:
         )
 
     def _pause(self, error: errors.PoolError, now_s: float) -> float:
-        if isinstance(error, errors.NotActiveError):
-            return _LEAST_HINT_S  # the broker itself waits for the agents
+        if isinstance(error, errors.NotActiveError | errors.NotAcknowledgedError):
+            # The broker itself waits for the agents, or for the disk: another knows no more.
+            return self._hinted(error, _LEAST_HINT_S)
         if isinstance(error, errors.NoRoomError):
             return min(self._hinted(error, _LAST_PAUSE_S), self._room_over_s - now_s)
         self._endpoints.failed(self._asked)

@@ -3,14 +3,24 @@
 from typing import Final
 
 from computepool.v1 import allocation_pb2, types_pb2
-from computepool_client.asking import Order
+from computepool_client.asking import Ack, Order
 from computepool_client.values import Spec
 
+_ACKS: Final[dict[Ack, allocation_pb2.AckLevel]] = {
+    "committed": allocation_pb2.ACK_LEVEL_COMMITTED,
+    "durable": allocation_pb2.ACK_LEVEL_DURABLE,
+    "confirmed": allocation_pb2.ACK_LEVEL_CONFIRMED,
+}
 _SPREADS: Final = {
     "nodes": types_pb2.SPREAD_OVER_NODES,
     "centers": types_pb2.SPREAD_OVER_CENTERS,
     "regions": types_pb2.SPREAD_OVER_REGIONS,
 }
+
+
+def ack(level: Ack | None) -> allocation_pb2.AckLevel:
+    """The level of acknowledgement; without one it is the broker's."""
+    return allocation_pb2.ACK_LEVEL_UNSPECIFIED if level is None else _ACKS[level]
 
 
 def spec(value: Spec) -> types_pb2.AllocationSpec:
@@ -44,6 +54,7 @@ def create(
     order: Order,
     wait_for: allocation_pb2.WaitFor = allocation_pb2.WAIT_FOR_UNSPECIFIED,
     wait_ms: int = 0,
+    level: Ack | None = None,
 ) -> allocation_pb2.CreateAllocationRequest:
     """The request of one allocation."""
     return allocation_pb2.CreateAllocationRequest(
@@ -54,6 +65,7 @@ def create(
         labels=order.labels,
         wait_for=wait_for,
         wait_ms=wait_ms,
+        ack_level=ack(level),
     )
 
 

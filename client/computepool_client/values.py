@@ -48,6 +48,19 @@ class PartState(StrEnum):
     GONE = "GONE"
 
 
+class AckLevel(StrEnum):
+    """What an answer guarantees; each level includes those above it.
+
+    UNSPECIFIED: the broker did not say. DURABLE: on the store's disk, and on as many
+    replicas as the broker is set to. CONFIRMED: admitted by every agent, too.
+    """
+
+    UNSPECIFIED = "UNSPECIFIED"
+    COMMITTED = "COMMITTED"
+    DURABLE = "DURABLE"
+    CONFIRMED = "CONFIRMED"
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Amounts besides devices."""

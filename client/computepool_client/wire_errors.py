@@ -60,8 +60,12 @@ def _typed(
     reason = common[1]
     if reason == "NO_ROOM":
         return errors.NoRoomError(*common, wire_refusal=refusal)
+    if reason == "OUTCOME_UNKNOWN" and code is grpc.StatusCode.UNAVAILABLE:
+        return errors.NotAcknowledgedError(*common)
     if reason == "OUTCOME_UNKNOWN":
         return errors.OutcomeUnknownError(*common)
+    if reason == "ACK_LEVEL_UNAVAILABLE":
+        return errors.AckLevelUnavailableError(*common)
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return errors.InvalidRequestError(*common, fields=fields)
     return _KINDS.get(code, errors.PoolError)(*common)

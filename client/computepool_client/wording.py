@@ -37,6 +37,7 @@ _KEYWORDS: Final = {
     "spec.power.precision": "precision",
     "spec.power.mixed": "mixed",
     "ttl_s": "ttl",
+    "ack_level": "ack",
 }
 _FLAGS: Final = {
     "gpu_share": "--gpu-milli",

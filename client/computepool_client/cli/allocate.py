@@ -35,6 +35,14 @@ _LONGEST_WAIT_MS = 60_000
 _LONGEST_REQUEST_ID = 128
 
 
+class Ack(StrEnum):
+    """What the answer must guarantee."""
+
+    COMMITTED = "committed"
+    DURABLE = "durable"
+    CONFIRMED = "confirmed"
+
+
 class For(StrEnum):
     """The state that a grant is waited for in."""
 
@@ -56,6 +64,10 @@ def _request_id(text: str) -> str:
 
 def _state(text: str) -> For:
     return For(units.parse_word(text, tuple(For), "state to wait for"))
+
+
+def _ack(text: str) -> Ack:
+    return Ack(units.parse_word(text, tuple(Ack), "level of acknowledgement"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +96,20 @@ class Terms:
             "--for",
             metavar="STATE",
             parser=flags.parser(_state),
-            help="Answer when all agents have admitted it (active), or when the grant is on the"
-            " broker's disk (reserved).",
+            help="Answer when all agents have admitted it (active), or when the grant is in the"
+            " broker's store (reserved).",
         ),
     ] = For.ACTIVE
+    ack: Annotated[
+        Ack | None,
+        typer.Option(
+            metavar="LEVEL",
+            parser=flags.parser(_ack),
+            show_default="the broker's",
+            help="What the answer must guarantee: in the store (committed), on its disk (durable),"
+            " or admitted by all agents, too (confirmed).",
+        ),
+    ] = None
     wait: Annotated[
         float,
         typer.Option(
@@ -123,7 +145,7 @@ def allocate(wanted: spec.Wanted, terms: Terms, connection: Printing) -> None:
         if connection.names_only:
             screen.say_name(answer.allocation.id)
         else:
-            grants.show(answer.allocation, wide=connection.wide)
+            grants.show(answer.allocation, wide=connection.wide, ack=grants.ack_of(answer))
     if not grants.is_live(answer.allocation):
         raise typer.Exit(exits.Exit.FAILED)
 
@@ -163,6 +185,7 @@ def _request(
     message = wanted.message()
     labels = spec.pairs(terms.label, "--label")
     from computepool.v1 import allocation_pb2  # noqa: PLC0415 - slow to import
+    from computepool_client import to_wire  # noqa: PLC0415 - slow to import
 
     waits = {
         For.ACTIVE: allocation_pb2.WAIT_FOR_ACTIVE,
@@ -177,6 +200,7 @@ def _request(
         labels=labels,
         wait_for=waits[terms.wait_for],
         wait_ms=max(1, min(wait_ms, _LONGEST_WAIT_MS)) if terms.wait_for is For.ACTIVE else 0,
+        ack_level=to_wire.ack(terms.ack.value if terms.ack is not None else None),
     )
 
 

@@ -89,10 +89,16 @@ def expiry(allocation: "allocation_pb2.Allocation") -> str:
     return units.duration(left) if is_live(allocation) and left else "-"
 
 
-def show(allocation: "allocation_pb2.Allocation", *, wide: bool = False) -> None:
+def ack_of(answer: "allocation_pb2.CreateAllocationResponse") -> str:
+    """What an answer guarantees: "durable"; empty when it does not say."""
+    level = documents.enum_name(answer, "ack_level").removeprefix("ACK_LEVEL_").lower()
+    return "" if level == "unspecified" else level
+
+
+def show(allocation: "allocation_pb2.Allocation", *, wide: bool = False, ack: str = "") -> None:
     """Prints everything a tenant needs to know, the lines to paste last."""
     screen.say(f"Allocation {allocation.id} is {state_of(allocation)}.", "bold")
-    for name, text in _facts(allocation):
+    for name, text in [*_facts(allocation), *([("ack level", ack)] if ack else [])]:
         screen.say(f"  {name:<12}{text}")
     if allocation.leases:
         show_leases(allocation.leases, with_state=True, wide=wide)
