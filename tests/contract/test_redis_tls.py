@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from computepool_broker.errors import StoreRefusedError
+from computepool_broker.store.redis_dial import hang_up
 from support.processes import free_port
 from support.redis_links import connected, connector, failure, refusal
 from support.redis_node import Sentinel, sentinel_command
@@ -197,6 +199,20 @@ async def test_key_and_certificate_may_be_one_file(
     to = connector(tls_url(strict_server), ca=papers.ca, cert=str(both))
     async with connected(to) as (client, _):
         assert await client.ping()
+
+
+async def test_hanging_up_on_a_server_that_is_paused_waits_for_nothing(
+    tmp_path: Path, tls_server: str, papers: Papers
+) -> None:
+    settings = papers.tls() | {"tls_port": str(free_port()), "tls_auth_clients": "no"}
+    with running_redis(tmp_path, binary=tls_server, **settings) as server:
+        client, _ = await connector(tls_url(server), ca=papers.ca).connect(first=True)
+        server.pause()
+        begun = time.monotonic()
+        await hang_up(client)
+        # TLS would first exchange a goodbye.
+        assert time.monotonic() - begun < 1
+        server.resume()
 
 
 # -- files -------------------------------------------------------------------------------------

@@ -121,6 +121,11 @@ async def dial(
 
 
 async def hang_up(client: Redis) -> None:
-    """Close a connection whatever state it is in."""
+    """Close a connection, whatever state it and the other side are in.
+
+    At once: `aclose` alone would wait for a server that is paused, with TLS until the deadline.
+    """
     with contextlib.suppress(errors.RedisError, OSError):
+        if client.connection is not None:
+            await client.connection.disconnect(nowait=True)
         await client.aclose()

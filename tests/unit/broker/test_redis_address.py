@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from computepool_broker.store.redis_address import Address, RedisOptions, replicas_expected
 
@@ -124,6 +129,21 @@ def test_no_refusal_shows_a_password(url: str) -> None:
         Address.parse(url)
     assert "pass" not in str(refusal.value).replace("PASSWORD", "").replace("a password", "")
     assert "word@" not in str(refusal.value)
+
+
+@given(st.sampled_from(["redis://", "rediss+sentinel://"]), st.text(max_size=60))
+def test_any_text_is_refused_in_our_words_or_shown_so_that_it_can_be_read(
+    scheme: str, text: str
+) -> None:
+    with suppress(ValueError):
+        address = Address.parse(scheme + text)
+        assert str(Address.parse(str(address))) == str(address)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
+def test_any_password_can_be_written(password: str) -> None:
+    address = Address.parse(f"redis://u:{quote(password, safe='')}@h/1")
+    assert (address.username, address.password, address.database) == ("u", password, 1)
 
 
 def test_options_do_not_show_the_sentinels_login() -> None:
