@@ -17,10 +17,12 @@ from computepool_agents.answers import Arbiter, Verdict, continues, verdict
 from computepool_agents.backends.base import BackendError
 from computepool_agents.backoff import SPREAD_S, Backoff, cap_s, spread_s
 from computepool_agents.book import Book
+from computepool_agents.journal import JournalFullError
 from computepool_agents.link import LinkError, RetryableError, SessionStaleError
-from computepool_agents.model import Contact, Mark
+from computepool_agents.model import Contact, Mark, closed
 from computepool_agents.report import Reporter
 from computepool_agents.talk import Talk
+from computepool_agents.telling import log_plan, named
 from computepool_agents.works import Surroundings, Works
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from computepool_agents.clock import Clock
     from computepool_agents.journal import Journal
     from computepool_agents.link import Answer, Link
-    from computepool_agents.model import Held, Node
+    from computepool_agents.model import Node
     from computepool_agents.talk import Identity
 
 CONTACT_LOST = "CONTACT_LOST"
@@ -80,17 +82,6 @@ class Wiring:
     rng: random.Random
     log: FilteringBoundLogger
     on_ready: Callable[[], None]
-
-
-def _named(lease: Held) -> dict[str, str]:
-    """What every line about a lease says of it."""
-    record = lease.record
-    return {
-        "lease": lease.lease_id,
-        "allocation": record.allocation_id,
-        "tenant": record.tenant,
-        "request_id": record.request_id,
-    }
 
 
 class Agent:
@@ -159,7 +150,7 @@ class Agent:
             held = self._book.held.values()
             for lease in contact.expired(held, self._book.contact, now):
                 if self._works.end(lease, CONTACT_LOST, "the broker was silent for too long"):
-                    self._log.warning("contact lost, stopping lease", **_named(lease))
+                    self._log.warning("contact lost, stopping lease", **named(lease))
             until_s = contact.next_stop_s(held, self._book.contact, now.boot_id) - now.at_s
             if until_s == float("inf"):
                 await self._held_changed.wait()
@@ -174,7 +165,7 @@ class Agent:
         """
         backoff = self._backoff()
         while True:
-            session, self._talk = await self._wiring.journal.next_session(), None
+            session, self._talk = await self._next_session(), None
             try:
                 opened = await self._open(session)
                 await self._talk_on(opened, session)
@@ -184,6 +175,17 @@ class Agent:
                 backoff = self._backoff()
                 await asyncio.sleep(self._wiring.rng.uniform(0.0, self._spread_s))
             else:
+                await asyncio.sleep(backoff.next_s())
+
+    async def _next_session(self) -> int:
+        """Count a session, as soon as the journal has room for that."""
+        backoff = self._backoff()
+        while True:
+            try:
+                return await self._wiring.journal.next_session()
+            except JournalFullError as error:
+                if backoff.failures == 0:
+                    self._log.warning("cannot begin a session, trying on", why=str(error))
                 await asyncio.sleep(backoff.next_s())
 
     def _backoff(self) -> Backoff:
@@ -275,8 +277,7 @@ class Agent:
                 raise talk.stale
             self._wake.clear()
             try:
-                nodes = await self._wiring.backend.nodes(self._book.held)
-                self._nodes = {node.name: node for node in nodes}
+                nodes = await self._measured()
                 parts = talk.report(self._reporter, self._book.held.values(), nodes)
                 answers = await self._wiring.link.report(parts)
             except (RetryableError, BackendError) as error:
@@ -290,9 +291,26 @@ class Agent:
                     self._log.info("report delivered again", tries=backoff.failures + 1)
                 talk.delivered(want_full=answers[0].response.want_full)
                 for answer in answers:
-                    await self._apply(talk, answer)
+                    await self._apply_where_there_is_room(talk, answer)
                 self._say_ready()
                 return answers[0].response
+
+    async def _measured(self) -> tuple[Node, ...]:
+        """The nodes as they are; they take no new work while the journal has no room for it."""
+        nodes = await self._wiring.backend.nodes(self._book.held)
+        self._nodes = {node.name: node for node in nodes}
+        return closed(nodes) if self._wiring.journal.lack() else nodes
+
+    async def _apply_where_there_is_room(self, talk: Talk, answer: Answer) -> None:
+        """Apply an answer; once the journal is full, without what would be new in it."""
+        for _ in range(2):
+            try:
+                await self._apply(talk, answer)
+            except JournalFullError as error:
+                self._log.warning("answer not applied", why=str(error))
+            else:
+                return
+        talk.doubted()  # the broker says it all again, to a whole report
 
     async def _apply(self, talk: Talk, answer: Answer) -> None:
         response = answer.response
@@ -306,8 +324,8 @@ class Agent:
                 self._log.info("old answer ignored", revision=response.mark.revision)
                 talk.behind += 1
                 return None
-            arbiter = Arbiter(self._book, talk.refused, self._nodes, self._wiring.backend.veto)
-            return arbiter.plan(response)
+            veto, lack = self._wiring.backend.veto, self._wiring.journal.lack()
+            return Arbiter(self._book, talk.refused, self._nodes, veto, lack).plan(response)
 
         plan = await self._works.carry_out(make_plan, sent)
         if plan is not None:
@@ -315,23 +333,10 @@ class Agent:
             # holds back, come at this revision.
             whole = not (response.want_full or response.more)
             talk.applied(plan, response.mark.revision if whole else 0)
-            self._log_plan(plan)
-            if response.commands:
-                # Also when there was nothing to do: the broker wants to see that.
+            self._refused.update(lease.reason for lease in plan.refused)
+            log_plan(self._log, plan)
+            if response.commands:  # also when there was nothing to do: the broker wants to see that
                 self._changed()
-
-    def _log_plan(self, plan: Plan) -> None:
-        for lease in plan.refused:
-            self._refused[lease.reason] += 1
-            self._log.warning(
-                "lease refused", **_named(lease), reason=lease.reason, message=lease.message
-            )
-        for lease in plan.teardowns:
-            self._log.info("lease revoked", **_named(lease), reason=lease.reason)
-        for lease_id in plan.change.drops:
-            self._log.info("stopped lease forgotten", lease=lease_id)
-        for lease in plan.change.puts:
-            self._log.debug("lease", **_named(lease), state=lease.state)
 
     def _say_ready(self) -> None:
         if not self._ready:

@@ -116,12 +116,14 @@ class Arbiter:
         refused: Ids of leases refused in this session.
         nodes: The nodes by name, measured last.
         veto: The local engine's own reason against a lease, or None.
+        lack: Why the journal takes no more leases now; empty while it does.
     """
 
     book: Book
     refused: Mapping[str, Held]
     nodes: Mapping[str, Node]
     veto: Callable[[types.LeaseRecord], admission.Refusal | None]
+    lack: str = ""
 
     def plan(self, answer: agent.SyncResponse) -> Plan:
         """Work out what an answer with verdict APPLY does.
@@ -192,6 +194,8 @@ class Arbiter:
         if command.record.lease_id != command.lease_id:
             message = f"record.lease_id is {command.record.lease_id!r}, not {command.lease_id!r}"
             return admission.Refusal(admission.MALFORMED, message)
+        if self.lack:
+            return admission.Refusal(admission.JOURNAL_FULL, self.lack)
         refusal = admission.judge(command.record, self.nodes, on_node, highest_epoch)
         return refusal or self.veto(command.record)
 

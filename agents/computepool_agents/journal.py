@@ -1,12 +1,14 @@
 """The journal: what the agent must remember through crashes, on disk before it is said.
 
-May import model, state_dir and the generated protos. Touches the disk, from one thread of its
-own.
+May import model, room, state_dir and the generated protos. Touches the disk, from one thread of
+its own.
 
 One SQLite file, WAL with synchronous=FULL: a commit is one fsync. Commits that change nothing
 but the time of the last contact or the mark's revision skip it: losing them to a power cut
-makes the agent remember an earlier contact, which is the careful side. A commit that fails is
-never retried: the process ends and the next one reads what is really there.
+makes the agent remember an earlier contact, which is the careful side; on a disk without room
+they are lost as well. A commit that fails is never retried: the process ends and the next one
+reads what is really there. Want of room is the exception: SQLite then says no before anything
+was synced, and takes the commit back whole.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from google.protobuf.message import DecodeError
 
 from computepool.v1 import types_pb2 as types
 from computepool_agents.model import JOURNALLED, Change, Contact, Held, Mark
+from computepool_agents.room import shortage
 from computepool_agents.state_dir import sync_folder
 
 if TYPE_CHECKING:
@@ -56,6 +59,10 @@ _T = TypeVar("_T")
 
 class JournalError(Exception):
     """The journal cannot be used or written; the text says why and names the file."""
+
+
+class JournalFullError(JournalError):
+    """No room is left: nothing was written, and the same can be tried again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,7 @@ class Journal:
         self._session = saved.session
         self._seen = saved.seen
         self._fsync = True
+        self._full = False
         self.on_commit: Callable[[float], None] = _ignore
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
@@ -117,28 +125,41 @@ class Journal:
                 connection.close()
                 raise
         except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"cannot use the journal {path}: {error}") from error
+            # Without room SQLite says any of several things.
+            why = "; ".join(filter(None, (str(error), shortage(folder))))
+            raise JournalError(f"cannot use the journal {path}: {why}") from error
         return cls(path, connection, saved)
 
     async def next_session(self) -> int:
         """Raise the session counter, durably, and give it.
 
         Raises:
+            JournalFullError: Not now.
             JournalError: The disk failed; end the process.
         """
-        self._session += 1
-        session = self._session
+        session = self._session + 1
         await self._run(lambda: self._write_session(session))
+        self._session = session
         return session
+
+    def lack(self) -> str:
+        """Say why nothing more should be held now: no room; empty while there is some."""
+        lack = shortage(self.path.parent)
+        return lack or (f"the last write to {self.path} found no room" if self._full else "")
 
     async def commit(self, change: Change) -> None:
         """Make a change durable, all or nothing.
 
         Raises:
+            JournalFullError: Nothing was changed; a smaller change, or a later one, may be.
             JournalError: The disk failed; end the process.
         """
         began = perf_counter()
-        await self._run(lambda: self._write(change))
+        try:
+            await self._run(lambda: self._write(change))
+        except JournalFullError:
+            if self._must_last(change):
+                raise
         self.on_commit(perf_counter() - began)
 
     async def close(self) -> None:
@@ -148,9 +169,13 @@ class Journal:
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"cannot write the journal {self.path}: {error}") from error
+            self._full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            kind = JournalFullError if self._full else JournalError
+            raise kind(f"cannot write the journal {self.path}: {error}") from error
+        self._full = False
+        return result
 
     def _write_session(self, session: int) -> None:
         self._set_fsync(on=True)

@@ -52,7 +52,8 @@ class StateDir:
                 f"the state folder {self.path} is in use by another agent (pid {owner})"
             ) from error
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
+        with suppress(OSError):  # a full disk: the lock counts, not whom it names
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
         return self
 
     def __exit__(

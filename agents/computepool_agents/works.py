@@ -1,18 +1,23 @@
 """Making grants real and tearing them down, in the background where that takes long.
 
-May import model, contact, answers and the interfaces of backend and journal. The one place
+May import model, contact, answers, journal and the interface of the backend. The one place
 that changes the book: each change is planned, made durable and adopted under one lock, so
 that no plan rests on a book that changes meanwhile.
+
+Where the journal has no room, what needs none goes on: leases are torn down, the contact counts.
+That they ended is written down, and reported, when there is room again.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from computepool_agents.backends.base import BackendError
 from computepool_agents.backoff import Backoff
+from computepool_agents.journal import JournalFullError
 from computepool_agents.model import ADMITTED, RELEASING, STARTED, STOPPED, Change, Contact, Held
 
 if TYPE_CHECKING:
@@ -34,7 +39,12 @@ class Durable(Protocol):
     """What the works need of the journal."""
 
     async def commit(self, change: Change) -> None:
-        """Make a change durable, all or nothing; an error ends the process."""
+        """Make a change durable, all or nothing.
+
+        Raises:
+            JournalFullError: Nothing was changed.
+            JournalError: The process ends.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +93,31 @@ class Works:
         Args:
             make_plan: Called under the lock; None plans nothing: only the contact counts.
             contact: When the report that was answered was sent.
+
+        Raises:
+            JournalFullError: Nothing of it counts but its teardowns and the contact.
         """
         async with self._lock:
+            if self._ended and await self._note_ended():
+                self._around.changed()
             plan = make_plan()
             if plan is None:
                 await self._note(contact)
                 return None
             started = await self._start(plan.starts)
             change = plan.change
-            await self._commit(replace(change, puts=(*change.puts, *started), contact=contact))
-        for lease in plan.teardowns:
-            self.end(lease)
+            try:
+                await self._commit(replace(change, puts=(*change.puts, *started), contact=contact))
+            except JournalFullError:
+                self._book.adopt(Change(contact=contact))
+                self._end_all(plan.teardowns)
+                raise
+        self._end_all(plan.teardowns)
         return plan
+
+    def _end_all(self, leases: Iterable[Held]) -> None:
+        for lease in leases:
+            self.end(lease, lease.reason)
 
     def end(self, lease: Held, reason: str = "", message: str = "") -> bool:
         """Tear a lease down in the background.
@@ -148,7 +171,9 @@ class Works:
             started = self._outcome(lease, task)
             held = self._book.held.get(lease.lease_id)
             if started is not None and held is not None and held.state == ADMITTED:
-                await self._commit(Change(puts=(started,)))
+                # Without room it stays ADMITTED, and the broker says START again.
+                with suppress(JournalFullError):
+                    await self._commit(Change(puts=(started,)))
         self._around.changed()
 
     async def _end(self, lease: Held, reason: str, message: str) -> None:
@@ -162,20 +187,30 @@ class Works:
             await self._note_ended()
         self._around.changed()
 
-    async def _note_ended(self) -> None:
-        """Commit once for all that ended while the lock was awaited: reports wait for it too."""
-        ended, self._ended = self._ended, []
+    async def _note_ended(self) -> bool:
+        """Commit once for all that ended while the lock was awaited: reports wait for it too.
+
+        Returns:
+            False without room: they wait for the next answer, or the next end.
+        """
+        ended = tuple(self._ended)
         drops: list[str] = []
         stopped: list[Held] = []
         for lease_id, reason, message in ended:
-            self._ending.discard(lease_id)
             held = self._book.held.get(lease_id)
             if held is not None and held.state == RELEASING:
                 drops.append(lease_id)
             elif held is not None and held.state != STOPPED:
                 stopped.append(replace(held, state=STOPPED, reason=reason, message=message))
         if drops or stopped:
-            await self._commit(Change(puts=tuple(stopped), drops=tuple(drops)))
+            try:
+                await self._commit(Change(puts=tuple(stopped), drops=tuple(drops)))
+            except JournalFullError as error:
+                self._around.log.warning("teardown not noted yet", why=str(error))
+                return False
+        self._ending.difference_update(lease_id for lease_id, _, _ in ended)
+        del self._ended[: len(ended)]  # more may have ended during the commit
+        return True
 
     async def _stop(self, lease: Held) -> None:
         backoff = Backoff(self._around.rng)

@@ -63,11 +63,18 @@ class Grants:
             if path.name.removesuffix(SUFFIX) not in started:
                 path.unlink()
         for lease in started.values():
-            self.write(lease.record)
+            if not self._has(lease.record):  # on a full disk nothing could be written anew
+                self.write(lease.record)
 
     def write(self, record: types.LeaseRecord) -> None:
         """Write a lease's file, whole or not at all."""
         write_atomically(self._path(record), grant_text(record), mode=0o600)
+
+    def _has(self, record: types.LeaseRecord) -> bool:
+        try:
+            return self._path(record).read_text(encoding="utf-8") == grant_text(record)
+        except FileNotFoundError:
+            return False
 
     def remove(self, record: types.LeaseRecord) -> None:
         """Remove a lease's file; it need not be there."""
