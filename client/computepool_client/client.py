@@ -1,24 +1,15 @@
-"""A thin typed client over the stubs: channel, deadlines, errors.
+"""A thin typed client over the stubs: what is sent, page after page.
 
-Synchronous; safe to use from several threads. Nothing is retried here: who
-retries must know the request_id.
+Synchronous; safe to use from several threads. What a broker may have done is not
+retried here: who retries must know the request_id.
 """
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Self, TypeVar
 
-import grpc
-
-from computepool.v1 import (
-    allocation_pb2,
-    allocation_pb2_grpc,
-    inventory_pb2,
-    inventory_pb2_grpc,
-    types_pb2,
-)
-from computepool_client import wire_errors
-from computepool_client.methods import OPTIONS
+from computepool.v1 import allocation_pb2, inventory_pb2, types_pb2
+from computepool_client.sites import Sites, Stream, Unary
 
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Answer_co = TypeVar("_Answer_co", covariant=True)
@@ -26,41 +17,18 @@ _Answer_co = TypeVar("_Answer_co", covariant=True)
 _PAGE_SIZE: Final = 500
 
 
-class _Method(Protocol[_Request_contra, _Answer_co]):
-    """A unary call of a stub."""
-
-    def __call__(self, request: _Request_contra, /, *, timeout: float) -> _Answer_co: ...
-
-
-class _Answers(Protocol[_Answer_co]):
-    """What a streaming call gives."""
-
-    def __iter__(self) -> Iterator[_Answer_co]: ...
-
-    def cancel(self) -> object: ...
-
-
-class _StreamMethod(Protocol[_Request_contra, _Answer_co]):
-    """A call of a stub that is answered by a stream."""
-
-    def __call__(
-        self, request: _Request_contra, /, *, timeout: float | None
-    ) -> _Answers[_Answer_co]: ...
-
-
 class PoolClient:
-    """Calls the broker at one endpoint; use it in a `with` statement.
+    """Calls the broker at an endpoint, or the first that serves of several joined by commas.
+
+    Use it in a `with` statement.
 
     Every method raises a `PoolError` of the type that says what happened, and
     ends after `timeout_s` seconds at the latest (`NoAnswerError`).
     """
 
     def __init__(self, endpoint: str, *, timeout_s: float = 10.0) -> None:
-        self.endpoint = endpoint
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(endpoint, options=OPTIONS)
-        self._allocations = allocation_pb2_grpc.AllocationServiceStub(self._channel)
-        self._inventory = inventory_pb2_grpc.InventoryServiceStub(self._channel)
+        self._sites = Sites(endpoint)
 
     def __enter__(self) -> Self:
         return self
@@ -74,13 +42,18 @@ class PoolClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls in flight end."""
-        self._channel.close()
+        """Closes the connections; calls in flight end."""
+        self._sites.close()
+
+    @property
+    def endpoint(self) -> str:
+        """HOST:PORT of the broker that is asked first."""
+        return self._sites.present
 
     def view(self, precision: str = "") -> inventory_pb2.GetViewResponse:
         """The one view over all centers; an empty precision is the broker's default."""
         return self._call(
-            self._inventory.GetView, inventory_pb2.GetViewRequest(precision=precision)
+            lambda at: at.inventory.GetView, inventory_pb2.GetViewRequest(precision=precision)
         )
 
     def watch_view(
@@ -93,7 +66,7 @@ class PoolClient:
         request = inventory_pb2.WatchViewRequest(
             precision=precision, least_interval_ms=least_interval_ms, resume_token=resume_token
         )
-        return self._stream(self._inventory.WatchView, request)
+        return self._stream(lambda at: at.inventory.WatchView, request)
 
     def centers(
         self,
@@ -108,7 +81,7 @@ class PoolClient:
             page_size=page_size, filter=filter_by, order_by=order_by, precision=precision
         )
         while True:
-            page = self._call(self._inventory.ListCenters, request)
+            page = self._call(lambda at: at.inventory.ListCenters, request)
             yield from page.centers
             request.page_token = page.next_page_token
             if not request.page_token:
@@ -127,7 +100,7 @@ class PoolClient:
             page_size=page_size, center=center, filter=filter_by, order_by=order_by
         )
         while True:
-            page = self._call(self._inventory.ListNodes, request)
+            page = self._call(lambda at: at.inventory.ListNodes, request)
             yield from page.nodes
             request.page_token = page.next_page_token
             if not request.page_token:
@@ -138,25 +111,29 @@ class PoolClient:
         request = inventory_pb2.ListAgentsRequest(filter=filter_by, order_by=order_by)
         found: list[inventory_pb2.Agent] = []
         while True:
-            page = self._call(self._inventory.ListAgents, request)
+            page = self._call(lambda at: at.inventory.ListAgents, request)
             found += page.agents
             request.page_token = page.next_page_token
             if not request.page_token:
                 return found
 
+    def brokers(self) -> inventory_pb2.ListBrokersResponse:
+        """The brokers of the pool that live, the one that answers first."""
+        return self._call(lambda at: at.inventory.ListBrokers, inventory_pb2.ListBrokersRequest())
+
     def forget_agent(self, agent: str) -> inventory_pb2.ForgetAgentResponse:
         """Strikes off a silent agent; `WrongStateError` when it is alive."""
         return self._call(
-            self._inventory.ForgetAgent, inventory_pb2.ForgetAgentRequest(agent=agent)
+            lambda at: at.inventory.ForgetAgent, inventory_pb2.ForgetAgentRequest(agent=agent)
         )
 
     def cordon(self, request: inventory_pb2.CordonRequest) -> inventory_pb2.CordonResponse:
         """No new grants on a node or a center."""
-        return self._call(self._inventory.Cordon, request)
+        return self._call(lambda at: at.inventory.Cordon, request)
 
     def uncordon(self, request: inventory_pb2.UncordonRequest) -> inventory_pb2.UncordonResponse:
         """New grants again on a node or a center."""
-        return self._call(self._inventory.Uncordon, request)
+        return self._call(lambda at: at.inventory.Uncordon, request)
 
     def drain(
         self, request: inventory_pb2.DrainRequest, *, timeout_s: float | None = None
@@ -166,11 +143,11 @@ class PoolClient:
         `NoAnswerError` when `timeout_s` is over, `WrongStateError` when somebody
         takes the cordon back meanwhile. The cordon stays however it ends.
         """
-        return self._stream(self._inventory.Drain, request, timeout_s)
+        return self._stream(lambda at: at.inventory.Drain, request, timeout_s)
 
     def audit(self) -> inventory_pb2.AuditPoolResponse:
         """Recomputes everything and names what disagrees."""
-        return self._call(self._inventory.AuditPool, inventory_pb2.AuditPoolRequest())
+        return self._call(lambda at: at.inventory.AuditPool, inventory_pb2.AuditPoolRequest())
 
     def create(
         self, request: allocation_pb2.CreateAllocationRequest, *, timeout_s: float | None = None
@@ -179,21 +156,22 @@ class PoolClient:
 
         After an `OutcomeUnknownError` only the same request_id may be repeated.
         """
-        return self._call(self._allocations.CreateAllocation, request, timeout_s)
+        return self._call(lambda at: at.allocations.CreateAllocation, request, timeout_s)
 
     def preview(
         self, tenant: str, spec: types_pb2.AllocationSpec
     ) -> allocation_pb2.PreviewAllocationResponse:
         """Where it would be placed now, or why not; a refusal is an answer here."""
         return self._call(
-            self._allocations.PreviewAllocation,
+            lambda at: at.allocations.PreviewAllocation,
             allocation_pb2.PreviewAllocationRequest(tenant=tenant, spec=spec),
         )
 
     def get(self, allocation: str) -> allocation_pb2.Allocation:
         """One allocation by its id."""
         answer = self._call(
-            self._allocations.GetAllocation, allocation_pb2.GetAllocationRequest(id=allocation)
+            lambda at: at.allocations.GetAllocation,
+            allocation_pb2.GetAllocationRequest(id=allocation),
         )
         return answer.allocation
 
@@ -215,7 +193,7 @@ class PoolClient:
             order_by=order_by,
         )
         while True:
-            page = self._call(self._allocations.ListAllocations, request)
+            page = self._call(lambda at: at.allocations.ListAllocations, request)
             yield from page.allocations
             request.page_token = page.next_page_token
             if not request.page_token:
@@ -228,7 +206,7 @@ class PoolClient:
         request = allocation_pb2.ExplainAllocationRequest(
             **({"id": subject} if isinstance(subject, str) else {"spec": subject})
         )
-        return self._call(self._allocations.ExplainAllocation, request)
+        return self._call(lambda at: at.allocations.ExplainAllocation, request)
 
     def watch_allocations(
         self,
@@ -242,12 +220,12 @@ class PoolClient:
         request = allocation_pb2.WatchAllocationsRequest(
             filter=filter_by, resume_token=resume_token, changes_only=changes_only
         )
-        return self._stream(self._allocations.WatchAllocations, request, timeout_s)
+        return self._stream(lambda at: at.allocations.WatchAllocations, request, timeout_s)
 
     def renew(self, allocation: str, *, ttl_s: int = 0) -> allocation_pb2.Allocation:
         """Makes the TTL start anew, in seconds; 0 keeps the one it has."""
         answer = self._call(
-            self._allocations.RenewAllocation,
+            lambda at: at.allocations.RenewAllocation,
             allocation_pb2.RenewAllocationRequest(id=allocation, ttl_s=ttl_s),
         )
         return answer.allocation
@@ -255,7 +233,7 @@ class PoolClient:
     def release(self, allocation: str, *, message: str = "") -> allocation_pb2.Allocation:
         """Gives it back; an ended one is returned as it is."""
         answer = self._call(
-            self._allocations.ReleaseAllocation,
+            lambda at: at.allocations.ReleaseAllocation,
             allocation_pb2.ReleaseAllocationRequest(id=allocation, message=message),
         )
         return answer.allocation
@@ -265,8 +243,10 @@ class PoolClient:
         # Only this call needs it.
         from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - see above
 
-        stub = health_pb2_grpc.HealthStub(self._channel)
-        answer = self._call(stub.Check, health_pb2.HealthCheckRequest())
+        answer = self._call(
+            lambda at: health_pb2_grpc.HealthStub(at.channel).Check,
+            health_pb2.HealthCheckRequest(),
+        )
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
     def renew_many(
@@ -274,7 +254,7 @@ class PoolClient:
     ) -> allocation_pb2.BatchRenewAllocationsResponse:
         """Makes the TTLs of up to 10,000 start anew, each by itself."""
         return self._call(
-            self._allocations.BatchRenewAllocations,
+            lambda at: at.allocations.BatchRenewAllocations,
             allocation_pb2.BatchRenewAllocationsRequest(ids=ids, ttl_s=ttl_s),
         )
 
@@ -283,36 +263,23 @@ class PoolClient:
     ) -> allocation_pb2.BatchReleaseAllocationsResponse:
         """Gives up to 1,000 back, each by itself."""
         return self._call(
-            self._allocations.BatchReleaseAllocations,
+            lambda at: at.allocations.BatchReleaseAllocations,
             allocation_pb2.BatchReleaseAllocationsRequest(ids=ids, message=message),
         )
 
     def _call(
         self,
-        method: _Method[_Request_contra, _Answer_co],
+        pick: Unary[_Request_contra, _Answer_co],
         request: _Request_contra,
         timeout_s: float | None = None,
     ) -> _Answer_co:
-        timeout = self.timeout_s if timeout_s is None else timeout_s
-        try:
-            return method(request, timeout=timeout)
-        except grpc.RpcError as error:
-            raise wire_errors.of_rpc(error, self.endpoint, timeout) from error
+        return self._sites.call(pick, request, self.timeout_s if timeout_s is None else timeout_s)
 
     def _stream(
         self,
-        method: _StreamMethod[_Request_contra, _Answer_co],
+        pick: Stream[_Request_contra, _Answer_co],
         request: _Request_contra,
         timeout_s: float | None = None,
     ) -> Iterator[_Answer_co]:
-        """The answers as they come, without a deadline unless one is given.
-
-        The call ends when the iterator is closed.
-        """
-        call = method(request, timeout=timeout_s)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise wire_errors.of_rpc(error, self.endpoint, timeout_s) from error
-        finally:
-            call.cancel()
+        """The answers as they come, without a deadline unless one is given."""
+        return self._sites.stream(pick, request, timeout_s)

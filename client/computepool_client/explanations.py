@@ -74,10 +74,17 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class AllocationEvent:
-    """One allocation as it now is; `existing` when it was there as the watch began."""
+    """One allocation as it now is.
+
+    Attributes:
+        existing: it was there as the watch began.
+        gone: the store has lost it and no agent holds it: nothing of it is granted any
+            more; it is told as it was last known.
+    """
 
     allocation: Allocation
     existing: bool
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

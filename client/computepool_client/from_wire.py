@@ -173,9 +173,12 @@ def changes(
 ) -> explanations.Changes:
     """Some changes of allocations."""
     existing = allocation_pb2.ALLOCATION_EVENT_KIND_EXISTING
+    gone = allocation_pb2.ALLOCATION_EVENT_KIND_GONE
     return explanations.Changes(
         events=tuple(
-            explanations.AllocationEvent(allocation(event.allocation), event.kind == existing)
+            explanations.AllocationEvent(
+                allocation(event.allocation), event.kind == existing, event.kind == gone
+            )
             for event in message.events
         ),
         resume_token=message.resume_token,

@@ -187,7 +187,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent."""
+    """One agent; `broker` is the name of the one that serves it, empty where there is but one."""
 
     name: str
     center: str
@@ -201,6 +201,7 @@ class Agent:
     last_refusal: str
     version: str
     backend: str
+    broker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def agent(message: inventory_pb2.Agent) -> inventory.Agent:
         last_refusal=message.last_refusal,
         version=message.version,
         backend=message.backend,
+        broker=message.broker,
     )
 
 

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def agents(connection: Printing, query: listing.Query, repeat: Repeat) -> None:
-    """List agents: state, last report, refusals, session, nodes, leases, version.
+    """List agents: state, last report, refusals, session, nodes, leases, broker, version.
 
     ACTIVE reports in time; RECONCILING has not yet told all that it holds;
     DISCONNECTED is silent, and gets no new grants; LOST is silent for long, and
@@ -48,6 +48,7 @@ def state_of(agent: "inventory_pb2.Agent") -> str:
 def _show(found: "Sequence[inventory_pb2.Agent]", wide: bool) -> None:  # noqa: FBT001 - a form
     from computepool_client.cli import render  # noqa: PLC0415 - tables are slow to import
 
+    several = any(each.broker for each in found)
     columns = (
         render.Column("agent", fold=True, least=20),
         render.Column("center", fold=True, least=20, dispensable=3),
@@ -57,6 +58,7 @@ def _show(found: "Sequence[inventory_pb2.Agent]", wide: bool) -> None:  # noqa: 
         render.Column("session", numbers=True),
         render.Column("nodes", numbers=True),
         render.Column("leases", numbers=True),
+        render.Column("broker", fold=True, dispensable=4 if several else 9),
         render.Column("backend", fold=True, dispensable=2),
         render.Column("version", dispensable=1),
     )
@@ -77,6 +79,7 @@ def _row(agent: "inventory_pb2.Agent") -> "tuple[str | Text, ...]":
         f"{agent.session:,}",
         f"{agent.nodes:,}",
         f"{agent.leases:,}",
+        agent.broker or "-",
         agent.backend,
         agent.version,
     )

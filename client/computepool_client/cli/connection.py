@@ -25,7 +25,7 @@ def _form(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the broker is, how long to wait for it, and whether to print JSON."""
+    """Where the brokers are, how long to wait for them, and whether to print JSON."""
 
     endpoint: Annotated[
         str,
@@ -33,10 +33,10 @@ class Connection:
             "--endpoint",
             "-e",
             envvar="COMPUTEPOOL_ENDPOINT",
-            metavar="HOST:PORT",
+            metavar="HOST:PORT[,...]",
             parser=flags.parser(parse_endpoint),
             show_default=f"the config file's, else {DEFAULT_ENDPOINT}",
-            help="The broker to call.",
+            help="The broker to call; of several, joined by commas, the first that serves.",
             rich_help_panel=_PANEL,
         ),
     ] = field(default_factory=settings.endpoint)
@@ -63,7 +63,7 @@ class Connection:
     ] = field(default_factory=settings.as_json)
 
     def client(self) -> "PoolClient":
-        """A client of the endpoint; use it in a `with` statement."""
+        """A client of the endpoints; use it in a `with` statement."""
         # gRPC's own log lines mean nothing to who types a command.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from computepool_client.client import PoolClient  # noqa: PLC0415 - gRPC is slow to import

@@ -18,7 +18,6 @@ from computepool_client.cli import units
 
 _LARGEST_BYTES: Final = 64 * 1024
 DEFAULT_ENDPOINT: Final = endpoints.DEFAULT
-parse_endpoint: Final = endpoints.address
 FORMS: Final = ("table", "wide", "json", "name")
 FILE_VARIABLE: Final = "COMPUTEPOOL_CLIENT_CONFIG"
 
@@ -53,6 +52,15 @@ def parse_output(text: str) -> str:
         ValueError: there is no such form.
     """
     return units.parse_word(text, FORMS, "form of output")
+
+
+def parse_endpoint(text: str) -> str:
+    """Checks the addresses of one broker, or of several joined by commas.
+
+    Raises:
+        ValueError: one has another form than HOST:PORT, or there are too many.
+    """
+    return ",".join(endpoints.parse(text))
 
 
 def parse_tenant(text: str) -> str:
@@ -107,8 +115,8 @@ def find(key: str) -> Found:
 
 
 def endpoint() -> str:
-    """The broker to call, where no flag says it."""
-    return find("endpoint").text
+    """The broker to call, or several joined by commas, where no flag says it."""
+    return parse_endpoint(find("endpoint").text)
 
 
 def timeout_s() -> float:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from computepool.v1 import allocation_pb2
     from computepool_client.client import PoolClient
 
-_STYLES: Final = {"ACTIVE": "green", "RESERVED": "cyan", "RELEASING": "yellow", "ENDED": "dim"}
+_STYLES: Final = {
+    "ACTIVE": "green",
+    "RESERVED": "cyan",
+    "RELEASING": "yellow",
+    "ENDED": "dim",
+    "GONE": "bold red",
+}
 _MOST_REMEMBERED: Final = 10_000
 _EXPIRED: Final = "RESUME_TOKEN_EXPIRED"
 
@@ -132,6 +138,8 @@ class _Watching:
         """
         allocation = event.allocation
         words = _words(allocation, wide=self._connection.wide)
+        if _is_gone(event):
+            words = [f"{'GONE':<9}", *words[1:], "(the store has lost it, and no agent holds it)"]
         if self._told.pop(allocation.id, None) == words:
             self._told[allocation.id] = words
             return
@@ -145,6 +153,11 @@ def _is_past(event: "allocation_pb2.AllocationEvent") -> bool:
     """Had ended before the watch began: no news for a person."""
     existing = documents.enum_name(event, "kind").endswith("EXISTING")
     return existing and grants.state_of(event.allocation).startswith("ENDED")
+
+
+def _is_gone(event: "allocation_pb2.AllocationEvent") -> bool:
+    """Lost with the store: it is told as it was last known."""
+    return documents.enum_name(event, "kind").endswith("GONE")
 
 
 def _words(allocation: "allocation_pb2.Allocation", *, wide: bool) -> list[str]:

@@ -207,8 +207,10 @@ def test_a_watch_goes_on_after_its_last_message_and_says_when_it_cannot() -> Non
     told.events.add(
         kind=allocation_pb2.ALLOCATION_EVENT_KIND_EXISTING, allocation=make_allocation()
     )
+    told.events.add(kind=allocation_pb2.ALLOCATION_EVENT_KIND_GONE, allocation=make_allocation())
     changes = watch.read(told)
     assert (changes.synced, changes.restarted, changes.events[0].existing) == (True, False, True)
+    assert [each.gone for each in changes.events] == [False, True]
     request = watch.request()
     assert isinstance(request, allocation_pb2.WatchAllocationsRequest)
     assert (request.resume_token, request.changes_only) == ("t1", False)

@@ -41,10 +41,10 @@ class Options:
         typer.Option(
             "--endpoint",
             "-e",
-            metavar="HOST:PORT",
+            metavar="HOST:PORT[,...]",
             parser=flags.parser(settings.parse_endpoint),
             show_default="as of the other commands",
-            help="The broker to look at.",
+            help="The broker to look at; of several, joined by commas, each.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -89,7 +89,7 @@ def doctor(options: Options) -> None:
     endpoint, trouble = _endpoint(options.endpoint)
     seen = Seen()
     groups = [
-        (f"way to the broker at {endpoint}", [*trouble, *_way(endpoint, options.timeout_s, seen)]),
+        (_way_to(endpoint), [*trouble, *_way(endpoint, options.timeout_s, seen)]),
         ("pool", _pool(seen)),
         ("this machine", list(_machine(options, endpoint, seen))),
     ]
@@ -114,16 +114,15 @@ def _endpoint(given: str | None) -> tuple[str, list[Finding]]:
         return settings.DEFAULT_ENDPOINT, [found]
 
 
+def _way_to(endpoint: str) -> str:
+    return f"way to the broker{'s' * (',' in endpoint)} at {endpoint}"
+
+
 def _way(endpoint: str, timeout_s: float, seen: Seen) -> list[Finding]:
-    from computepool_client.cli.doctor.reach import ask, reach  # noqa: PLC0415 - only `doctor`
+    from computepool_client.cli.doctor import brokers  # noqa: PLC0415 - only `doctor`
 
-    found = list(reach(endpoint, timeout_s))
-    if all(each.verdict is Verdict.OK for each in found):
-        from computepool_client.client import PoolClient  # noqa: PLC0415 - gRPC is slow to import
-
-        with PoolClient(endpoint, timeout_s=timeout_s) as pool:
-            found += ask(pool, seen)
-    return found
+    found = brokers.way(endpoint.split(","), timeout_s, seen)
+    return [*found, *brokers.judge(seen)]
 
 
 def _pool(seen: Seen) -> list[Finding]:
@@ -136,7 +135,7 @@ def _machine(options: Options, endpoint: str, seen: Seen) -> Iterator[Finding]:
     from computepool_client.cli.doctor import machine, reach  # noqa: PLC0415 - only `doctor`
     from computepool_client.cli.doctor.redis import redis_store  # noqa: PLC0415 - see above
 
-    host, _ = reach.split(endpoint)
+    host, _ = reach.split(endpoint.split(",", maxsplit=1)[0])
     yield from machine.machine(host, len(seen.agents))
     if options.state_dir is not None:
         yield from machine.state_dir(options.state_dir.expanduser().absolute())

@@ -17,6 +17,8 @@ class Seen:
         health: what it says of itself; empty when it has no such call.
         more_allocations: there are more than were looked at.
         audit: an audit of now; only asked for when the last one found something.
+        looks: what each broker said of the equal brokers, in the order of the asking; the first
+            was asked once more at the end. Empty where brokers do not know this call.
     """
 
     view: "inventory_pb2.GetViewResponse | None" = None
@@ -25,3 +27,12 @@ class Seen:
     more_allocations: bool = False
     audit: "inventory_pb2.AuditPoolResponse | None" = None
     health: str = ""
+    looks: "list[Look]" = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the broker at an endpoint says of the equal brokers."""
+
+    endpoint: str
+    answer: "inventory_pb2.ListBrokersResponse"
