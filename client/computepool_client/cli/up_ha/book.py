@@ -3,6 +3,7 @@
 Pure; the clock is an argument.
 
     asked ──acknowledged──> held ──release is sent──> leaving ──answered──> given back
+                              ^──── no broker knows it ────┘
 """
 
 from collections import Counter
@@ -82,9 +83,13 @@ class Book:
         _forget_oldest(self._granted)
         self.held[held.id] = held
 
-    def leaving(self, id_: str) -> None:
+    def leaving(self, id_: str) -> Held | None:
         """Its release is about to be sent: it may be gone from now on."""
-        self.held.pop(id_, None)
+        return self.held.pop(id_, None)
+
+    def stayed(self, held: Held) -> None:
+        """Its release found nothing: who has lost it is for the judge to say."""
+        self.held[held.id] = held
 
     def given_back(self, id_: str, now_s: float) -> None:
         """Its release was answered."""

@@ -89,8 +89,12 @@ class Load:
         elif rng.random() < 0.5:  # noqa: PLR2004 - half of the calls
             mine.rotate(-1)
             await self._renew(pool, mine[-1])
+        elif mine[0] not in self._book.held:
+            mine.popleft()  # the judge has given it up
+        elif await self._release(pool, mine[0]):
+            mine.popleft()
         else:
-            await self._release(pool, mine.popleft())
+            mine.rotate(-1)
 
     async def _create(self, pool: AsyncPool, wanted: dict[str, Any]) -> str:
         """One allocation; asks again with the same request id until there is an answer."""
@@ -100,7 +104,7 @@ class Load:
             began_s = time.monotonic()
             try:
                 lease = await pool.allocate(
-                    **wanted, tenant=TENANT, request_id=request_id, ttl=f"{_TTL_S}s"
+                    **wanted, tenant=TENANT, request_id=request_id, ttl=_TTL_S, ack="durable"
                 )
             except (errors.NoRoomError, errors.AllocationFailedError) as error:
                 self._book.failed(error.reason)
@@ -126,23 +130,28 @@ class Load:
         if id_ in self._book.held:
             self._book.held[id_].valid_until_s = began_s + _TTL_S
 
-    async def _release(self, pool: AsyncPool, id_: str) -> None:
-        """Gives one back; asks again until there is an answer."""
-        self._book.leaving(id_)
+    async def _release(self, pool: AsyncPool, id_: str) -> bool:
+        """Gives one back, asks again until there is an answer; whether that was done."""
+        held, first = self._book.leaving(id_), True
         while True:
             began_s = time.monotonic()
             try:
                 await pool.release(id_)
             except errors.NotFoundError as error:
                 self._book.failed(error.reason)
+                if held is not None and first:
+                    self._book.stayed(held)
+                    return False
                 break
             except errors.PoolError as error:
                 self._book.failed(error.reason)
+                first = False  # it may have been done
                 await asyncio.sleep(_PAUSE_S)
                 continue
             self._book.answered(began_s, time.monotonic())
             break
         self._book.given_back(id_, time.monotonic())
+        return True
 
 
 def _held(allocation: Allocation, began_s: float, now_s: float) -> Held:

@@ -28,6 +28,7 @@ class Network:
         self._links: set[_Link] = set()
         self._island = _Island(frozenset(), frozenset())
         self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
 
     def __enter__(self) -> Self:
@@ -37,13 +38,18 @@ class Network:
             OSError: one of them is in use.
         """
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        except OSError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_STOP_WITHIN_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_WITHIN_S)
+        self._loop.close()
 
     def cut(self, doors: Collection[int], pids: Collection[int]) -> None:
         """Makes an island of these processes and their doors, until `heal`.
@@ -66,10 +72,9 @@ class Network:
             link.set_cut(cut=island.divides(link, ports))
 
     async def _open(self) -> None:
-        self._servers = [
-            await asyncio.start_server(self._accepter(door, port), _HOST, door)
-            for door, port in self._doors.items()
-        ]
+        for door, port in self._doors.items():
+            server = await asyncio.start_server(self._accepter(door, port), _HOST, door)
+            self._servers.append(server)
 
     async def _close(self) -> None:
         for server in self._servers:
