@@ -220,8 +220,8 @@ async def test_after_a_failover_the_new_primary_is_found(ha: RedisHA) -> None:
         assert not await to.moved(after)
     old.start()
     await asyncio.to_thread(ha.wait_healthy)
-    async with connected(to, first=False) as (client, _):
-        assert await client.set("{computepool}:x", "2")
+    async with connected(to, first=False) as (_, facts):
+        assert (facts.port, facts.replicas) == (new.port, 1)
 
 
 async def test_while_the_primary_is_paused_nobody_waits_long_for_it(ha: RedisHA) -> None:
