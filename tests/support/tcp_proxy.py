@@ -10,16 +10,19 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
 Direction = Literal["both", "up", "down"]
 """Which way a fault works: `up` is to the target, `down` is from it."""
+Pids = Callable[[], "set[int]"]
+"""Processes, asked for when they are needed: one that is started again has another number."""
 _START_S = 10.0
 _CHUNK = 1 << 16
 _MOST_CHUNKS = 1_024
@@ -33,8 +36,8 @@ class _Fault:
     kind: Literal["delay", "hold", "blackhole", "refuse"]
     direction: Direction = "both"
     delay_s: float = 0.0
-    only: Callable[[], set[int]] | None = None
-    but: Callable[[], set[int]] | None = None
+    only: Pids | None = None
+    but: Pids | None = None
 
     def strikes(self, inode: str) -> bool:
         """Whether it is meant for the connection whose far end is this socket."""
@@ -79,46 +82,48 @@ class TcpProxy:
 
     # -- faults -----------------------------------------------------------------------------
 
-    def delay(self, delay_s: float, direction: Direction = "both") -> None:
+    def delay(
+        self,
+        delay_s: float,
+        direction: Direction = "both",
+        *,
+        only: Pids | None = None,
+        but: Pids | None = None,
+    ) -> None:
         """Let everything arrive so much later, in seconds, and in order."""
-        self._set(_Fault("delay", direction, delay_s))
+        self._set(_Fault("delay", direction, delay_s, only, but))
 
     def hold(
         self,
         direction: Direction = "both",
         *,
-        only: Callable[[], set[int]] | None = None,
-        but: Callable[[], set[int]] | None = None,
+        only: Pids | None = None,
+        but: Pids | None = None,
     ) -> None:
         """Let nothing arrive before it is healed; then all does, however late, and in order."""
-        self._set(_Fault("hold", direction, only=only, but=but))
+        self._set(_Fault("hold", direction, 0.0, only, but))
 
     def blackhole(
         self,
         direction: Direction = "both",
         *,
-        only: Callable[[], set[int]] | None = None,
-        but: Callable[[], set[int]] | None = None,
+        only: Pids | None = None,
+        but: Pids | None = None,
     ) -> None:
         """Accept and swallow; healed, the connections that lost bytes are reset."""
-        self._set(_Fault("blackhole", direction, only=only, but=but))
+        self._set(_Fault("blackhole", direction, 0.0, only, but))
 
-    def refuse(
-        self,
-        *,
-        only: Callable[[], set[int]] | None = None,
-        but: Callable[[], set[int]] | None = None,
-    ) -> None:
+    def refuse(self, *, only: Pids | None = None, but: Pids | None = None) -> None:
         """Reset the connections, and every new one."""
-        self._set(_Fault("refuse", only=only, but=but))
+        self._set(_Fault("refuse", "both", 0.0, only, but))
 
-    def cut(self) -> None:
+    def cut(self, *, only: Pids | None = None, but: Pids | None = None) -> None:
         """Reset the connections that there are now; new ones are served."""
-        self._do(self._cut())
+        self._do(self._now(_Fault("refuse", "both", 0.0, only, but), _Pair.reset))
 
-    def halve(self) -> None:
+    def halve(self, *, only: Pids | None = None, but: Pids | None = None) -> None:
         """Of the next message on each connection deliver one half, and close it then."""
-        self._do(self._halve())
+        self._do(self._now(_Fault("refuse", "both", 0.0, only, but), _Pair.halve))
 
     def heal(self) -> None:
         """Pass everything on again."""
@@ -143,18 +148,15 @@ class TcpProxy:
 
     async def _stop(self) -> None:
         self._server.close()
-        await self._cut()
+        await self._now(_Fault("refuse"), _Pair.reset)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=_START_S)
 
-    async def _cut(self) -> None:
+    async def _now(self, fault: _Fault, happens: Callable[[_Pair], None]) -> None:
         for pair in list(self._pairs):
-            pair.reset()
-
-    async def _halve(self) -> None:
-        for pair in self._pairs:
-            pair.halving = True
+            if fault.strikes(pair.inode):
+                happens(pair)
 
     async def _put(self, fault: _Fault | None) -> None:
         self._fault = fault
@@ -199,6 +201,10 @@ class _Pair:
             self.halving = False
         if (fault and fault.kind == "refuse") or (self._lossy and fault is None):
             self.reset()
+
+    def halve(self) -> None:
+        """Of the next message that goes through, half is the last that does."""
+        self.halving = True
 
     def reset(self) -> None:
         """End both connections, as a reset; what is under way is lost."""
