@@ -96,9 +96,8 @@ class Member:
         """Asks it to end in good order; whether it did, else it was killed."""
         if not self.runs:
             return True
-        if self.state == "stopped":
-            self.child.signal(signal.SIGCONT)
         self.child.signal(signal.SIGTERM)
+        self.child.signal(signal.SIGCONT)  # by whomever it was stopped
         self._is("down")
         # A thread, which only waits: the loop goes on.
         in_time = await asyncio.to_thread(self.child.wait, STOP_WITHIN_S)
