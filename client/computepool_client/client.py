@@ -230,11 +230,19 @@ class PoolClient:
         )
         return answer.allocation
 
-    def release(self, allocation: str, *, message: str = "") -> allocation_pb2.Allocation:
+    def release(
+        self,
+        allocation: str,
+        *,
+        message: str = "",
+        ack_level: allocation_pb2.AckLevel = allocation_pb2.ACK_LEVEL_UNSPECIFIED,
+    ) -> allocation_pb2.Allocation:
         """Gives it back; an ended one is returned as it is."""
         answer = self._call(
             lambda at: at.allocations.ReleaseAllocation,
-            allocation_pb2.ReleaseAllocationRequest(id=allocation, message=message),
+            allocation_pb2.ReleaseAllocationRequest(
+                id=allocation, message=message, ack_level=ack_level
+            ),
         )
         return answer.allocation
 

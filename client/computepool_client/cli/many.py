@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -19,11 +20,25 @@ if TYPE_CHECKING:
 _RENEWED_AT_ONCE: Final = 10_000
 _RELEASED_AT_ONCE: Final = 1_000
 _SHOWN: Final = 20
+# Numbers of gRPC's status codes, as a failure of one among several carries them.
+_INVALID_ARGUMENT: Final = 3
+_NOT_FOUND: Final = 5
 
 _Ids = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", show_default=False, help="Ids of allocations."),
 ]
+
+
+class StoreAck(StrEnum):
+    """What the answer to a release must guarantee: there is nothing for agents to confirm."""
+
+    COMMITTED = "committed"
+    DURABLE = "durable"
+
+
+def _ack(text: str) -> StoreAck:
+    return StoreAck(units.parse_word(text, tuple(StoreAck), "level of acknowledgement"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,16 @@ def release(
     message: Annotated[
         str, typer.Option(metavar="TEXT", help="Why, for people; at most 1024 characters.")
     ] = "",
+    ack: Annotated[
+        StoreAck | None,
+        typer.Option(
+            metavar="LEVEL",
+            parser=flags.parser(_ack),
+            show_default="the broker's",
+            help="What the answer must guarantee: in the store (committed), or on its disk"
+            " (durable). Several are then released one after the other.",
+        ),
+    ] = None,
 ) -> None:
     """Give allocations back; one that has ended stays as it is.
 
@@ -110,8 +135,13 @@ def release(
     _check(matching, allocation)
     with connection.client() as pool:
         if allocation and len(allocation) == 1:
-            found = pool.release(allocation[0], message=message)
-            _tell_of_one(connection, found, f"Released {found.id}: it is {grants.state_of(found)}.")
+            found = pool.release(allocation[0], message=message, ack_level=_level(ack))
+            _tell_of_one(
+                connection,
+                found,
+                f"Released {found.id}: it is {grants.state_of(found)}{_said(ack)}.",
+                ack,
+            )
             return
         ids = _ids(pool, matching, allocation, "Release")
 
@@ -119,8 +149,38 @@ def release(
             answer = pool.release_many(part, message=message)
             return _Done(answer.released, list(answer.failures))
 
-        done = _in_parts(ids, _RELEASED_AT_ONCE, some, "released")
-    _tell(connection, done, "released")
+        def one(part: Sequence[str]) -> _Done:
+            return _released(pool, part[0], message, ack)
+
+        done = (
+            _in_parts(ids, _RELEASED_AT_ONCE, some, "released")
+            if ack is None
+            else _in_parts(ids, 1, one, "released")
+        )
+    _tell(connection, done, "released", ack)
+
+
+def _released(pool: "PoolClient", id_: str, message: str, ack: StoreAck | None) -> _Done:
+    """Releases one of several at a level, which the call for many has not."""
+    from computepool.v1 import allocation_pb2  # noqa: PLC0415 - slow to import
+
+    try:
+        pool.release(id_, message=message, ack_level=_level(ack))
+    except (errors.NotFoundError, errors.InvalidRequestError) as error:
+        code = _NOT_FOUND if isinstance(error, errors.NotFoundError) else _INVALID_ARGUMENT
+        told = allocation_pb2.CallError(code=code, reason=error.reason, message=error.message)
+        return _Done(0, [allocation_pb2.BatchFailure(id=id_, error=told)])
+    return _Done(1, [])
+
+
+def _level(ack: StoreAck | None) -> "allocation_pb2.AckLevel":
+    from computepool_client import to_wire  # noqa: PLC0415 - slow to import
+
+    return to_wire.ack(None if ack is None else ack.value)
+
+
+def _said(ack: StoreAck | None) -> str:
+    return "" if ack is None else f" ({ack.value})"
 
 
 def _check(matching: Matching, allocation: list[str] | None) -> None:
@@ -175,24 +235,35 @@ def _parts(ids: Sequence[str], at_once: int) -> Iterator[list[str]]:
         yield part
 
 
-def _tell_of_one(connection: Connection, found: "allocation_pb2.Allocation", sentence: str) -> None:
+def _tell_of_one(
+    connection: Connection,
+    found: "allocation_pb2.Allocation",
+    sentence: str,
+    ack: StoreAck | None = None,
+) -> None:
     if connection.as_json:
-        documents.dump({"allocation": documents.document(found)})
+        documents.dump({"allocation": documents.document(found)} | _document(ack))
     else:
         screen.say(sentence)
 
 
-def _tell(connection: Connection, done: _Done, word: str) -> None:
+def _document(ack: StoreAck | None) -> "dict[str, documents.Json]":
+    """The level that was asked for, and so holds."""
+    return {} if ack is None else {"ack_level": f"ACK_LEVEL_{ack.name}"}
+
+
+def _tell(connection: Connection, done: _Done, word: str, ack: StoreAck | None = None) -> None:
     """Says what became of all; ends with the status of the first failure."""
     from computepool_client import wire_errors  # noqa: PLC0415 - gRPC is slow to import
 
     if connection.as_json:
         failures = documents.documents(done.failures)
-        documents.dump({word: done.count, "failures": failures})
+        told: dict[str, documents.Json] = {word: done.count, "failures": failures}
+        documents.dump(told | _document(ack))
     else:
         many = f"{done.count:,} allocation{'s' * (done.count != 1)}"
         if done.count:
-            screen.say(f"{word.capitalize()} {many}.")
+            screen.say(f"{word.capitalize()} {many}{_said(ack)}.")
         elif not done.failures:
             screen.say(f"No live allocation matches: nothing was {word}.")
     found = [(each.id, wire_errors.of_call(each.error)) for each in done.failures]
