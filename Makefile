@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STATE ?= state
 ARGS ?=
 
-.PHONY: help setup up up-ha test fuzz lint types layers protos protos-check check bench clean
+.PHONY: help setup up up-ha test fuzz lint types layers protos protos-check check bench simulate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ bench: $(VENV)/.ready ## run all benches; one JSON object per line on standard o
 
 bench-%: $(VENV)/.ready ## run one bench: echo, allocate, stream, batch, renew, ... (`python -m bench -h`)
 	@$(BIN)/python -m bench $*
+
+simulate: $(VENV)/.ready ## the simulation of a sharded pool (ARGS=measure measures its costs anew; see docs/design-notes)
+	@$(BIN)/python -m simulation $(ARGS)
 
 clean: ## remove the virtual environment and caches (not the state)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
