@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -11,8 +13,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import inventory_pb2
+from computepool_client import AckLevel, AsyncPool, NotAcknowledgedError
 from support.caller import ACTIVE, CALL_S, RELEASING, RESERVED, Caller, reason_of, spec
 from support.local_pool import CENTERS
+from support.processes import program
 from support.redis_server import running_redis
 
 if TYPE_CHECKING:
@@ -239,7 +243,7 @@ async def test_a_store_that_cannot_give_a_level_says_so_before_anything_is_done(
         broker, _ = await up(pool, caller, store=server.url())
         assert await levels_of(caller, "auto", NONE, ANY) == {COMMITTED}
         assert await levels_of(caller, "asked", COMMITTED, NOW) == {COMMITTED}
-        before = sorted(row.etag for row in await caller.all())
+        before = sorted((row.id, row.end_reason) for row in await caller.all())
         mine = (await caller.all())[0].id
         for level in (DURABLE, CONFIRMED):
             requests: list[Awaitable[object]] = [
@@ -259,7 +263,8 @@ async def test_a_store_that_cannot_give_a_level_says_so_before_anything_is_done(
             call_no = wire.StreamAllocationsRequest(ticket=1, create=create("no", level))
             (result,) = await streamed(caller, call_no)
             assert result.error.reason == "ACK_LEVEL_UNAVAILABLE"
-        assert sorted(row.etag for row in await caller.all()) == before
+        # No etags: the agents are still starting what was granted.
+        assert sorted((row.id, row.end_reason) for row in await caller.all()) == before
         assert await broker.stop() == 0
         for setting in ("durable", "confirmed"):
             refused = pool.broker(f"refused-{setting}", store=server.url(), ack_level=setting)
@@ -283,3 +288,52 @@ async def test_a_redis_that_syncs_each_time_gives_every_level(
         again = await made(caller, create("kept", CONFIRMED))
         assert (again.allocation.id, again.ack_level) == (kept.allocation.id, CONFIRMED)
         assert await broker.stop() == 0
+
+
+async def said_by_command(pool: LocalPool, *arguments: str) -> tuple[int | None, dict[str, Any]]:
+    """Status and document of the command; of an error, what stands on stderr."""
+    process = await asyncio.create_subprocess_exec(
+        program("computepool"),
+        *arguments,
+        *("--json", "--endpoint", pool.target, "--timeout", "2s"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(CALL_S):
+        out, err = await process.communicate()
+    return process.returncode, json.loads(out or err)
+
+
+async def test_the_command_and_the_sdk_ask_for_a_level_and_name_what_holds(
+    pool: LocalPool, caller: Caller
+) -> None:
+    _, region = await up(pool, caller)
+    status, told = await said_by_command(pool, "allocate", "--cpu", "1", "--ack", "confirmed")
+    assert (status, told["ack_level"]) == (0, "ACK_LEVEL_CONFIRMED")
+    mine = told["allocation"]["id"]
+    status, told = await said_by_command(pool, "release", mine, "--ack", "durable")
+    assert (status, told["ack_level"]) == (0, "ACK_LEVEL_DURABLE")
+    async with AsyncPool(pool.target) as sdk:
+        async with sdk.allocate(cpu=1, ack="confirmed") as lease:
+            assert (lease.ack, lease.state) == (AckLevel.CONFIRMED, "ACTIVE")
+        region.pause()
+        kept = asyncio.create_task(
+            sdk.allocate(cpu=1, ack="confirmed", request_id="k").__aenter__()
+        )
+        status, told = await said_by_command(
+            pool, "allocate", "--cpu", "1", "--ack", "confirmed", "--request-id", "c"
+        )
+        assert (status, told["error"]["reason"]) == (1, "OUTCOME_UNKNOWN")
+        assert "--request-id c" in told["error"]["message"]
+        with pytest.raises(NotAcknowledgedError) as missed:
+            await sdk.allocate(cpu=1, ack="confirmed", timeout=1.0)
+        given_back = await caller.get(missed.value.allocation_id)
+        assert given_back.state not in (RESERVED, ACTIVE)
+        region.resume()
+        assert (await kept).ack is AckLevel.CONFIRMED
+        status, told = await said_by_command(
+            pool, "allocate", "--cpu", "1", "--ack", "confirmed", "--request-id", "c"
+        )
+        assert (status, told["ack_level"]) == (0, "ACK_LEVEL_CONFIRMED")
+    assert not await caller.findings()
