@@ -23,6 +23,7 @@ OPTIONS: Final = (
     # A connection whose other end has vanished is noticed in 15 s; brokers allow such pings.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else a minute, whatever keepalive says
     # A pool that was closed takes no connection of a later one with it, nor its delays.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -51,6 +51,7 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # else a minute, whatever keepalive says
     # Agents ping every 10 s also when idle: the default would close their connections.
     ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_MS),
     ("grpc.keepalive_permit_without_calls", 1),
