@@ -291,7 +291,7 @@ class Agent:
                     self._log.info("report delivered again", tries=backoff.failures + 1)
                 talk.delivered(want_full=answers[0].response.want_full)
                 for answer in answers:
-                    await self._apply_where_there_is_room(talk, answer)
+                    await self._apply(talk, answer)
                 self._say_ready()
                 return answers[0].response
 
@@ -300,17 +300,6 @@ class Agent:
         nodes = await self._wiring.backend.nodes(self._book.held)
         self._nodes = {node.name: node for node in nodes}
         return closed(nodes) if self._wiring.journal.lack() else nodes
-
-    async def _apply_where_there_is_room(self, talk: Talk, answer: Answer) -> None:
-        """Apply an answer; once the journal is full, without what would be new in it."""
-        for _ in range(2):
-            try:
-                await self._apply(talk, answer)
-            except JournalFullError as error:
-                self._log.warning("answer not applied", why=str(error))
-            else:
-                return
-        talk.doubted()  # the broker says it all again, to a whole report
 
     async def _apply(self, talk: Talk, answer: Answer) -> None:
         response = answer.response
@@ -331,8 +320,10 @@ class Agent:
         if plan is not None:
             # The rest of one that was cut, and the commands that one which asks for a whole report
             # holds back, come at this revision.
-            whole = not (response.want_full or response.more)
+            whole = plan.kept and not (response.want_full or response.more)
             talk.applied(plan, response.mark.revision if whole else 0)
+            if not plan.kept:
+                talk.doubted()  # the broker says all of it again, to a whole report
             self._refused.update(lease.reason for lease in plan.refused)
             log_plan(self._log, plan)
             if response.commands:  # also when there was nothing to do: the broker wants to see that

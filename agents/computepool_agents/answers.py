@@ -98,6 +98,7 @@ class Plan:
         forgotten: Ids of earlier refusals that the broker has dealt with.
         starts: Leases to make real; their new state is known when that is done.
         teardowns: Leases to tear down, already RELEASING in `change`.
+        kept: Whether the journal had room for `change`; else nothing of that counts.
     """
 
     change: Change
@@ -105,6 +106,7 @@ class Plan:
     forgotten: tuple[str, ...] = ()
     starts: tuple[Held, ...] = ()
     teardowns: tuple[Held, ...] = ()
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from computepool_agents.answers import Plan
 from computepool_agents.backends.base import BackendError
 from computepool_agents.backoff import Backoff
 from computepool_agents.journal import JournalFullError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from computepool_agents.answers import Plan
     from computepool_agents.backends.base import Backend
     from computepool_agents.book import Book
 
@@ -93,9 +93,6 @@ class Works:
         Args:
             make_plan: Called under the lock; None plans nothing: only the contact counts.
             contact: When the report that was answered was sent.
-
-        Raises:
-            JournalFullError: Nothing of it counts but its teardowns and the contact.
         """
         async with self._lock:
             if self._ended and await self._note_ended():
@@ -108,16 +105,26 @@ class Works:
             change = plan.change
             try:
                 await self._commit(replace(change, puts=(*change.puts, *started), contact=contact))
-            except JournalFullError:
-                self._book.adopt(Change(contact=contact))
-                self._end_all(plan.teardowns)
-                raise
-        self._end_all(plan.teardowns)
+            except JournalFullError as error:
+                self._around.log.warning("no room to note an answer", why=str(error))
+                plan = await self._without_room(make_plan() or Plan(Change()), contact)
+        for lease in plan.teardowns:
+            self.end(lease, lease.reason)
         return plan
 
-    def _end_all(self, leases: Iterable[Held]) -> None:
-        for lease in leases:
-            self.end(lease, lease.reason)
+    async def _without_room(self, plan: Plan, contact: Contact) -> Plan:
+        """Carry out as much as there is room for; what has started stays ADMITTED.
+
+        Args:
+            plan: Made anew: of what the answer wants it admits nothing now.
+            contact: See carry_out.
+        """
+        try:
+            await self._commit(replace(plan.change, contact=contact))
+        except JournalFullError:
+            self._book.adopt(Change(contact=contact))
+            return replace(plan, change=Change(), kept=False)
+        return plan
 
     def end(self, lease: Held, reason: str = "", message: str = "") -> bool:
         """Tear a lease down in the background.

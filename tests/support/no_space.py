@@ -7,8 +7,10 @@ this shows everywhere.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -21,6 +23,8 @@ from support.processes import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+_LOOKS, _BETWEEN_S = 5, 0.01
+"""A thread that strace holds at a call for a moment looks as if it stood still: look again."""
 WRITES = "write,pwrite64,writev,pwritev,ftruncate,fallocate"
 
 
@@ -44,6 +48,7 @@ class _Tracer:
         watched = [option for path in files for option in ("-P", path)]
         rules = ["-e", f"trace={WRITES}", "-e", f"inject={WRITES}:error={error}"]
         command = [strace(), "-f", "-p", str(pid), *rules, "-o", os.devnull, *watched]
+        self._pid = pid
         self._tasks = Path(f"/proc/{pid}/task")
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
@@ -61,7 +66,26 @@ class _Tracer:
                 found.add(status.partition("TracerPid:")[2].split()[0])
         return found
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
+        """Detach; while the process stands still, so that no call of it is between two errors."""
+        if self._process.poll() is None and self._tracers() == {str(self._process.pid)}:
+            os.kill(self._pid, signal.SIGSTOP)
+            try:
+                await eventually(self._stands_still, f"all threads of {self._pid} stand still")
+                self._end()
+            finally:
+                os.kill(self._pid, signal.SIGCONT)
+        self._end()
+
+    async def _stands_still(self) -> bool:
+        for _ in range(_LOOKS):
+            stats = [(task / "stat").read_text() for task in self._tasks.iterdir()]
+            if not {stat.rpartition(")")[2].split()[0] for stat in stats} <= set("tT"):
+                return False
+            await asyncio.sleep(_BETWEEN_S)
+        return True
+
+    def _end(self) -> None:
         self._process.terminate()
         self._process.wait()
 
@@ -74,4 +98,4 @@ async def no_space(pid: int, folder: Path, error: str = "ENOSPC") -> AsyncIterat
         await eventually(tracer.has_all, f"strace has all threads of {pid}")
         yield
     finally:
-        tracer.let_go()
+        await tracer.let_go()

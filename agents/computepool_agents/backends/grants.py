@@ -63,12 +63,15 @@ class Grants:
             if path.name.removesuffix(SUFFIX) not in started:
                 path.unlink()
         for lease in started.values():
-            if not self._has(lease.record):  # on a full disk nothing could be written anew
-                self.write(lease.record)
+            self.write(lease.record)
 
     def write(self, record: types.LeaseRecord) -> None:
-        """Write a lease's file, whole or not at all."""
-        write_atomically(self._path(record), grant_text(record), mode=0o600)
+        """Write a lease's file, whole or not at all; one that is there stays as it is.
+
+        So what runs already can be started again on a full disk.
+        """
+        if not self._has(record):
+            write_atomically(self._path(record), grant_text(record), mode=0o600)
 
     def _has(self, record: types.LeaseRecord) -> bool:
         try:

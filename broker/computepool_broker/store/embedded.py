@@ -102,7 +102,7 @@ class EmbeddedStore:
             StoreFullError: The disk is short of room, and the transaction grants something new.
         """
         if self._broken is not None:
-            raise OutcomeUnknownError(FAILED)
+            raise self._failed()
         if _grants(tx):
             self._room.check_grants()
         before = self.state.revision
@@ -122,7 +122,7 @@ class EmbeddedStore:
         done: asyncio.Future[None] = loop.create_future()
         if self._broken is not None:
             # Whoever has read the tables has seen what may never have become durable.
-            done.set_exception(OutcomeUnknownError(FAILED))
+            done.set_exception(self._failed())
             return done
         if self._written == self.state.revision:
             if self._last is not None and not self._last.done():
@@ -178,17 +178,22 @@ class EmbeddedStore:
 
     def _write(self, puts: str, drops: str) -> None:
         if self._broken is not None:
-            raise OutcomeUnknownError(FAILED)
+            raise self._failed()
         try:
             self._connection().execute(WRITE, (puts, drops))
         except Exception as error:
             # Whatever it is, what was planned on this must not last. A failed fsync is never
             # retried: the pages may be gone from the cache already.
-            self._broken = error
             why = "no space left on" if room.full(error) else "writing failed on"
-            raise OutcomeUnknownError(
+            self._broken = OutcomeUnknownError(
                 f"{why} {self._folder} ({error}); retry with the same request_id"
-            ) from error
+            )
+            raise self._failed() from error
+
+    def _failed(self) -> OutcomeUnknownError:
+        """For every call from now on, with the cause: a later one may be told first."""
+        told = isinstance(self._broken, OutcomeUnknownError)
+        return OutcomeUnknownError(str(self._broken) if told else FAILED)
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
