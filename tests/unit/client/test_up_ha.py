@@ -218,6 +218,7 @@ def test_the_longest_time_without_an_answer_is_told_when_it_is_over() -> None:
     assert book.take_gap_s() == 3.0
     assert book.take_gap_s() == 0.0
     assert book.longest_gap_s == 3.0
+    assert book.silent_s(6.0) == 1.25
 
 
 # -- line --------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ LINE = Line(
 
 
 def test_a_line_fits_under_its_heading() -> None:
-    above, below = heading(STATES, 120), LINE.text(120)
+    above, (below,) = heading(STATES, 120), LINE.text(120)
     assert len(above) == len(below)
     assert below.split() == [
         *("12:00:01", "95", "0", "50", "0", "0", "0", "12", "broker-1", "redis-1", "3"),
@@ -239,10 +240,20 @@ def test_a_line_fits_under_its_heading() -> None:
     assert above.split()[-3:] == ["r1", "b1", "srv"]
 
 
-def test_a_narrow_line_names_only_those_that_are_not_up() -> None:
-    assert LINE.text(90).endswith("3  all up")
+def test_a_narrow_line_leaves_columns_out_and_names_only_those_that_are_not_up() -> None:
+    above, (below,) = heading(STATES, 80), LINE.text(80)
+    assert "epoch" not in above
+    assert below.split() == [*("12:00:01", "95", "0", "0", "0", "0", "12", "redis-1", "all", "up")]
     states = STATES | {"redis-1": "killed", "broker-1": "stopped"}
-    assert dataclasses.replace(LINE, states=states).text(90).endswith("  r1 kill, b1 stop")
+    assert dataclasses.replace(LINE, states=states).text(80)[0].endswith("  r1 kill, b1 stop")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    states = {f"broker-{n}": "stopped" for n in range(1, 6)}
+    line = dataclasses.replace(LINE, states=states, errors={"UNREACHABLE": 3, "OVERLOADED": 1})
+    assert all(len(text) <= columns for text in line.text(columns))
+    assert "UNREACHABLE 3" in "".join(line.text(columns))
 
 
 def test_errors_and_an_old_verdict_stand_behind_or_below() -> None:
@@ -250,9 +261,9 @@ def test_errors_and_an_old_verdict_stand_behind_or_below() -> None:
         LINE, errors={"UNREACHABLE": 3, "OVERLOADED": 1}, judged_age_s=4.0, p99_ms=None
     )
     noted = "OVERLOADED 1, UNREACHABLE 3, judged 4 s ago"
-    assert line.text(160).endswith(f"  {noted}")
-    assert line.text(100).splitlines()[1].strip() == noted
-    assert dataclasses.replace(LINE, judged_age_s=None).text(160).endswith("judged never")
+    assert line.text(160)[0].endswith(f"  {noted}")
+    assert line.text(100)[-1].strip() == noted
+    assert dataclasses.replace(LINE, judged_age_s=None).text(160)[0].endswith("judged never")
 
 
 def test_a_document_has_every_figure() -> None:

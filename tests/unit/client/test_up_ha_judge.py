@@ -192,6 +192,28 @@ def test_another_allocation_for_an_answered_request_id_is_double() -> None:
     assert list(judge.double) == ["request_id t/r-x"]
 
 
+def test_a_broker_behind_the_newest_epoch_is_not_believed_to_list_what_is() -> None:
+    _, judge = judging("x")
+    cut_off = look(listed("x"), broker="b:1")
+    there = look(listed("x"), epoch=2)
+    judge.looked([cut_off, there], 101.0)
+    assert judge.current([cut_off, there]) == [there]
+
+
+def test_what_was_answered_during_a_look_tells_nothing_of_its_list() -> None:
+    book, judge = judging()
+    book.acknowledged(Held("x", "r", 100.5, 700.0))
+    judge.granted_twice(look(listed("z", request_id="r"), began_s=100.0))
+    assert not judge.double
+
+
+def test_two_answers_to_one_request_id_are_double() -> None:
+    book, judge = judging("x")
+    book.acknowledged(Held("z", "r-x", 20.0, 620.0))
+    judge.granted_twice(look())
+    assert list(judge.double) == ["request_id r-x"]
+
+
 def test_a_broker_that_has_not_heard_of_the_new_epoch_is_no_new_doubt() -> None:
     _, judge = judging("x")
     judge.looked([look(began_s=100.0, epoch=2), look(listed("x"), broker="b:1")], 100.0)

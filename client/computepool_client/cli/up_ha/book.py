@@ -68,7 +68,7 @@ class Book:
         self.twice: set[str] = set()
         self.ok_total = 0
         self.longest_gap_s = 0.0
-        self._granted: dict[str, str] = {}
+        self._granted: dict[str, Held] = {}
         self._given_back: dict[str, float] = {}
         self._second = Second()
         self._last_ok_s: float | None = None
@@ -78,7 +78,7 @@ class Book:
 
     def acknowledged(self, held: Held) -> None:
         """A create was answered."""
-        if self._granted.setdefault(held.request_id, held.id) != held.id:
+        if self._granted.setdefault(held.request_id, held).id != held.id:
             self.twice.add(held.request_id)
         _forget_oldest(self._granted)
         self.held[held.id] = held
@@ -102,7 +102,8 @@ class Book:
         self._second.took_s.append(now_s - began_s)
         self.ok_total += 1
         if self._last_ok_s is not None:
-            self._gap_s = max(self._gap_s, now_s - self._last_ok_s)
+            self._gap_s = max(self._gap_s, self.silent_s(now_s))
+            self.longest_gap_s = max(self.longest_gap_s, self._gap_s)
         self._last_ok_s = now_s
 
     def failed(self, reason: str) -> None:
@@ -119,22 +120,26 @@ class Book:
     def take_gap_s(self) -> float:
         """The longest time without any answer that ended since it was asked last."""
         gap_s, self._gap_s = self._gap_s, 0.0
-        self.longest_gap_s = max(self.longest_gap_s, gap_s)
         return gap_s
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long there has been no answer, since the last one."""
+        return 0.0 if self._last_ok_s is None else now_s - self._last_ok_s
 
     def held_before(self, when_s: float) -> list[str]:
         """Ids of what was acknowledged before a time, and is still held."""
         return [each.id for each in self.held.values() if each.acked_s < when_s]
 
-    def id_of(self, request_id: str) -> str:
-        """The allocation that a request id was answered with; empty when it was not yet."""
-        return self._granted.get(request_id, "")
+    def id_of(self, request_id: str, before_s: float) -> str:
+        """The allocation that a request id was answered with before a time; else nothing."""
+        held = self._granted.get(request_id)
+        return held.id if held is not None and held.acked_s < before_s else ""
 
     def came_back(self, ids: Iterable[str], before_s: float) -> list[str]:
         """Those of these live ones whose release had been answered before a time."""
         return [id_ for id_ in ids if self._given_back.get(id_, before_s) < before_s]
 
 
-def _forget_oldest(known: dict[str, str] | dict[str, float]) -> None:
+def _forget_oldest(known: dict[str, Held] | dict[str, float]) -> None:
     while len(known) > _REMEMBERED:
         del known[next(iter(known))]

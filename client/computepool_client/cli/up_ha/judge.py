@@ -50,6 +50,10 @@ class Look:
     epoch: int
     warming_up: bool
 
+    def live_ids(self) -> set[str]:
+        """Ids of what has not ended."""
+        return {each.id for each in self.listed.values() if each.live}
+
 
 @dataclass(frozen=True, slots=True)
 class Fate:
@@ -104,7 +108,7 @@ class Judge:
             return []
         for look in looks:
             self._note_store(look, now_s)
-        seen = {each.id for look in looks for each in look.listed.values() if each.live}
+        seen = set.union(*(look.live_ids() for look in looks))
         self.live = len(seen)
         began_s = min(look.began_s for look in looks)
         for id_ in seen & self._book.held.keys():
@@ -131,8 +135,16 @@ class Judge:
         else:
             self._missing(held, now_s, away)
 
+    def current(self, looks: Iterable[Look]) -> list[Look]:
+        """Those through brokers that know of the newest epoch.
+
+        A broker that was cut off together with an old primary lists grants that it
+        could not acknowledge, and what others have released since.
+        """
+        return [look for look in looks if look.epoch == self.epoch]
+
     def granted_twice(self, look: Look) -> dict[str, list[str]]:
-        """Devices that a list has more than once, with the allocations on each.
+        """Devices that a current list has more than once, with the allocations on each.
 
         A list of many pages is no moment: whether it was so, `confirmed` says. Also
         takes note of request ids with two allocations.
@@ -142,11 +154,11 @@ class Judge:
             if each.request_id:
                 by_request[each.tenant, each.request_id].append(each.id)
         for (tenant, request_id), ids in by_request.items():
-            known = self._book.id_of(request_id)
+            known = self._book.id_of(request_id, look.began_s)
             if len(ids) > 1 or (known and known not in ids):
                 self._double(f"request_id {tenant}/{request_id}", {*ids, known} - {""})
         for request_id in self._book.twice:
-            self._double(f"request_id {request_id}", (self._book.id_of(request_id),))
+            self._double(f"request_id {request_id}", ("two allocations, by the answers",))
         return _overfull(look.listed.values())
 
     def confirmed(self, device: str, fates: Iterable[Fate]) -> None:

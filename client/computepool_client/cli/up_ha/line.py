@@ -14,10 +14,13 @@ _SHORT: Final = {
     "down": "down", "cut off": "cut",
 }  # fmt: skip
 _LETTERS: Final = {"broker": "b", "redis": "r", "sentinel": "s"}
-_FIGURES: Final = (
-    ("time", 8), ("ok/s", 5), ("err/s", 5), ("held", 5), ("lost", 4), ("pending", 7),
-    ("double", 6), ("p99 ms", 6), ("chores", 8), ("primary", 7), ("epoch", 5),
-)  # fmt: skip
+_WIDTHS: Final = {
+    "time": 8, "ok/s": 5, "err/s": 5, "held": 5, "lost": 4, "pending": 7, "double": 6,
+    "p99 ms": 6, "chores": 8, "primary": 7, "epoch": 5,
+}  # fmt: skip
+# Left out where the terminal is narrow.
+_WIDE_ONLY: Final = ("held", "chores", "epoch")
+_WIDE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,32 +80,42 @@ class Line:
             "processes": dict(self.states),
         }
 
-    def text(self, columns: int) -> str:
-        """As one line, or two where the errors do not fit into so many columns."""
-        values = (
-            self.time, f"{self.ok_rate:.0f}", f"{self.error_rate:.0f}", str(self.held),
-            str(self.lost), str(self.pending), str(self.double),
-            "-" if self.p99_ms is None else f"{self.p99_ms:,.0f}",
-            self.chores or "-", self.primary or "-", str(self.epoch),
-        )  # fmt: skip
-        figures = _row(values)
-        line = f"{figures}  {_states(self.states, columns)}".rstrip()
+    def text(self, columns: int) -> list[str]:
+        """As one line, or two where so many columns are not enough for all."""
+        states = _states(self.states, columns)
         notes = [f"{reason} {count}" for reason, count in sorted(self.errors.items())]
         if self.judged_age_s is None or self.judged_age_s > _OLD_VERDICT_S:
             age = "never" if self.judged_age_s is None else f"{self.judged_age_s:.0f} s ago"
             notes.append(f"judged {age}")
-        if not notes:
-            return line
-        noted = ", ".join(notes)
-        fits = len(line) + 2 + len(noted) <= columns
-        return f"{line}  {noted}" if fits else f"{line}\n{'':10}{noted}"
+        lines = [_row(self._values(), columns)]
+        for part in (states, ", ".join(notes)):
+            if len(lines[-1]) + 2 + len(part) <= columns:
+                lines[-1] = f"{lines[-1]}  {part}".rstrip()
+            else:
+                lines.append(f"{'':8}  {part}")
+        return lines
+
+    def _values(self) -> dict[str, str]:
+        return {
+            "time": self.time,
+            "ok/s": f"{self.ok_rate:.0f}",
+            "err/s": f"{self.error_rate:.0f}",
+            "held": str(self.held),
+            "lost": str(self.lost),
+            "pending": str(self.pending),
+            "double": str(self.double),
+            "p99 ms": "-" if self.p99_ms is None else f"{self.p99_ms:,.0f}",
+            "chores": self.chores or "-",
+            "primary": self.primary or "-",
+            "epoch": str(self.epoch),
+        }
 
 
 def heading(states: Mapping[str, str], columns: int) -> str:
     """The line above the lines."""
     names = " ".join(f"{short(name):>4}" for name in states)
-    first = _row(tuple(name for name, _ in _FIGURES))
-    return f"{first}  {names if _wide(states, columns) else 'processes'}"
+    first = _row({name: name for name in _WIDTHS}, columns)
+    return f"{first}  {names if _in_columns(states, columns) else 'processes'}"
 
 
 def short(name: str) -> str:
@@ -111,18 +124,22 @@ def short(name: str) -> str:
     return f"{_LETTERS[kind]}{rest}" if kind in _LETTERS else {"server": "srv"}.get(rest, rest[:3])
 
 
-def _row(values: tuple[str, ...]) -> str:
-    return " ".join(f"{value:>{width}}" for value, (_, width) in zip(values, _FIGURES, strict=True))
+def _shown(columns: int) -> list[str]:
+    return [name for name in _WIDTHS if columns >= _WIDE or name not in _WIDE_ONLY]
 
 
-def _wide(states: Mapping[str, str], columns: int) -> bool:
-    figures = sum(width + 1 for _, width in _FIGURES)
-    return figures + 1 + 5 * len(states) <= columns
+def _row(values: Mapping[str, str], columns: int) -> str:
+    return " ".join(f"{values[name]:>{_WIDTHS[name]}}" for name in _shown(columns))
+
+
+def _in_columns(states: Mapping[str, str], columns: int) -> bool:
+    figures = sum(_WIDTHS[name] + 1 for name in _shown(columns))
+    return columns >= _WIDE and figures + 1 + 5 * len(states) <= columns
 
 
 def _states(states: Mapping[str, str], columns: int) -> str:
     """Every process in its column; on a narrow terminal only those that are not up."""
-    if _wide(states, columns):
+    if _in_columns(states, columns):
         return " ".join(f"{_SHORT[state]:>4}" for state in states.values())
     not_up = [f"{short(name)} {_SHORT[state]}" for name, state in states.items() if state != "up"]
     return ", ".join(not_up) or "all up"

@@ -46,8 +46,8 @@ class Looker:
         for transport in self._transports:
             await transport.close()
 
-    async def round(self, away: set[str], ask: Collection[str]) -> Look | None:
-        """One look through brokers, judged; None when none answered.
+    async def round(self, away: set[str], ask: Collection[str]) -> list[Look]:
+        """One look through brokers, judged; gives those that are current.
 
         `away` are the centers whose agents cannot answer now; `ask` are the endpoints
         of the brokers that could: nobody waits for one that is stopped.
@@ -61,19 +61,22 @@ class Looker:
         }
         if not looks:
             self.chores = ""
-            return None
+            return []
         suspects = self._judge.looked(looks.values(), time.monotonic())
         for id_ in suspects[:_ASKED_AT_ONCE]:
             fates = [await self._fate(transport, id_) for transport in looks]
             told = [fate for fate in fates if fate is not None]
             if len(told) == len(fates):
                 self._judge.asked(id_, told, time.monotonic(), away)
+        current = self._judge.current(looks.values())
         for transport, look in looks.items():
+            if look not in current:
+                continue
             for device, ids in self._judge.granted_twice(look).items():
                 fates = [await self._fate(transport, id_) for id_ in ids]
                 self._judge.confirmed(device, [fate for fate in fates if fate is not None])
         self.judged_s = time.monotonic()
-        return max(looks.values(), key=lambda look: look.epoch)
+        return current
 
     async def find_chores(self, ask: Collection[str]) -> None:
         """Asks who does the chores; `ask` as for `round`."""

@@ -132,11 +132,13 @@ class Show:
 
     async def _round(self, ask: Sequence[str]) -> None:
         cast = self._cast
-        look = await cast.looker.round(self._away(), ask)
-        if look is None:
+        looks = await cast.looker.round(self._away(), ask)
+        if not looks:
             return
-        live = [each.id for each in look.listed.values() if each.live]
-        back = cast.book.came_back(live, look.began_s - _BACK_AFTER_S)
+        # A broker that was stopped may list for a moment what others know to be gone.
+        live = set.intersection(*(look.live_ids() for look in looks))
+        since_s = min(look.began_s for look in looks) - _BACK_AFTER_S
+        back = cast.book.came_back(live, since_s)
         for id_ in back:
             await cast.load.release(id_)
         if back:
@@ -221,7 +223,8 @@ class Show:
         self._lines += 1
         bad = line.lost or line.double
         well = not line.errors and all(state == "up" for state in line.states.values())
-        screen.say(line.text(columns), "bold red" if bad else "" if well else "yellow")
+        for text in line.text(columns):
+            screen.say(text, "bold red" if bad else "" if well else "yellow")
 
     def _line(self, seconds: float) -> Line:
         cast, second = self._cast, self._cast.book.take_second()
@@ -262,11 +265,12 @@ class Show:
         """Whether nothing was lost or double, and the whole run in a sentence."""
         book, judge = self._cast.book, self._cast.judge
         self._errors.update(book.take_second().errors)
+        longest_gap_s = max(book.longest_gap_s, book.silent_s(time.monotonic()))
         failed = ", ".join(f"{reason} {count:,}" for reason, count in self._errors.most_common())
         parts = [
             f"{book.ok_total:,} calls answered",
             f"{sum(self._errors.values()):,} failed" + (f" ({failed})" if failed else ""),
-            f"longest time without an answer {book.longest_gap_s:.1f} s",
+            f"longest time without an answer {longest_gap_s:.1f} s",
             f"lost {len(judge.lost)}",
             f"double {len(judge.double)}",
         ]
