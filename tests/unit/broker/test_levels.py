@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from computepool.v1 import allocation_pb2 as wire
 from computepool_broker.config import ConfigError, build
 from computepool_broker.errors import (
     AckLevelUnavailableError,
@@ -18,14 +17,13 @@ from computepool_broker.errors import (
 )
 from computepool_broker.ledger.reconcile import HeldState
 from computepool_broker.model.records import AllocationState, EndReason
-from computepool_broker.rpc.to_wire import spec_message
 from computepool_broker.services.grants import Create, Granted
 from computepool_broker.services.levels import Level, Levels
 from support.broker_kit import BrokerKit, running_broker
 from support.builders import make_held, make_node, make_spec
 from support.memory_store import MemoryStore
 from support.processes import eventually
-from support.stream_client import StreamClient, stream_of
+from support.writer_levels import asked_of_the_writer
 
 if TYPE_CHECKING:
     from computepool_broker.model.records import Allocation
@@ -70,19 +68,6 @@ async def admit(kit: BrokerKit, *ids: str) -> None:
     """The agent says that it has admitted all parts of these."""
     parts = [p.lease_id(key) for key in ids for p in kit.pool.state.allocations[key].parts]
     await kit.report(held=[make_held(lease, HeldState.ADMITTED) for lease in parts])
-
-
-def asked_of_the_writer(kit: BrokerKit, monkeypatch: pytest.MonkeyPatch) -> list[Level]:
-    """Levels of the jobs from now on, as they come."""
-    seen: list[Level] = []
-    submit = kit.pool.committer.submit
-
-    def noted(job: Any, weight: int = 1, level: Level = COMMITTED) -> asyncio.Future[Any]:
-        seen.append(level)
-        return submit(job, weight, level)
-
-    monkeypatch.setattr(kit.pool.committer, "submit", noted)
-    return seen
 
 
 # -- which level a call has ------------------------------------------------------------------
@@ -314,74 +299,3 @@ async def test_what_an_earlier_run_of_the_job_had_expected_is_not_waited_for() -
         (reached,) = await asyncio.wait_for(reaching, LONG_S / 2)
         assert reached.allocation.state is AllocationState.ACTIVE
         assert list(kit.pool.waiters) == []
-
-
-# -- streams ---------------------------------------------------------------------------------
-
-
-def of_stream(
-    ticket: int, level: wire.AckLevel, wait_for: wire.WaitFor = wire.WAIT_FOR_RESERVED
-) -> wire.StreamAllocationsRequest:
-    return wire.StreamAllocationsRequest(
-        ticket=ticket,
-        create=wire.CreateAllocationRequest(
-            request_id=f"s{ticket}",
-            spec=spec_message(make_spec(cpu=1)),
-            wait_for=wait_for,
-            wait_ms=0 if wait_for == wire.WAIT_FOR_RESERVED else 200,
-            ack_level=level,
-        ),
-    )
-
-
-async def test_the_calls_of_a_stream_go_to_the_writer_by_their_levels(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with running_broker(make_node(cpu=64)) as kit:
-        seen = asked_of_the_writer(kit, monkeypatch)
-        calls = [
-            of_stream(n, wire.ACK_LEVEL_DURABLE if n % 2 else wire.ACK_LEVEL_COMMITTED)
-            for n in range(1, 21)
-        ]
-        client = StreamClient(calls)
-        await stream_of(kit, client).run()
-        assert sorted(result.ticket for result in client.results) == list(range(1, 21))
-        assert {r.create.ack_level for r in client.results} == {wire.ACK_LEVEL_DURABLE}
-        assert set(seen) == {COMMITTED, DURABLE}
-        assert len(seen) < len(calls)
-
-
-async def test_a_call_of_a_stream_that_is_not_confirmed_has_that_as_its_answer() -> None:
-    async with running_broker(make_node(cpu=64)) as kit:
-        active = wire.WAIT_FOR_ACTIVE
-        client = StreamClient(
-            [of_stream(1, wire.ACK_LEVEL_CONFIRMED, active), of_stream(2, wire.ACK_LEVEL_DURABLE)]
-        )
-        await stream_of(kit, client).run()
-        durable, missed = client.results
-        assert (durable.ticket, durable.create.ack_level) == (2, wire.ACK_LEVEL_DURABLE)
-        assert (missed.ticket, missed.error.reason) == (1, "OUTCOME_UNKNOWN")
-        assert missed.error.metadata["allocation_id"] in kit.pool.state.allocations
-        assert not kit.pool.waiters
-
-
-async def test_a_stream_s_job_that_is_run_again_answers_the_same_calls_once() -> None:
-    async with running_broker(make_node(cpu=64)) as kit:
-        submit, twice = kit.pool.committer.submit, []
-
-        def again(job: Any, weight: int = 1, level: Level = COMMITTED) -> asyncio.Future[Any]:
-            def run(stage: Any) -> Any:
-                job(stage)
-                twice.append(level)
-                return job(stage)
-
-            return submit(run, weight, level)
-
-        kit.pool.committer.submit = again  # type: ignore[method-assign]
-        client = StreamClient([of_stream(n, wire.ACK_LEVEL_DURABLE) for n in range(1, 9)])
-        await stream_of(kit, client).run()
-        assert twice
-        assert sorted(result.ticket for result in client.results) == list(range(1, 9))
-        # Run upon its own results here, so that they are duplicates: nothing is granted twice.
-        assert all(result.create.duplicate for result in client.results)
-        assert len(kit.pool.state.allocations) == 8

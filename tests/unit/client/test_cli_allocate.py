@@ -71,60 +71,6 @@ def test_every_flag_reaches_the_broker(services: ScriptedServices) -> None:
     assert services.requests["CreateAllocation"] == [want]
 
 
-@pytest.mark.parametrize("level", ["committed", "durable", "confirmed"])
-def test_a_level_is_asked_for_and_the_one_that_holds_is_shown(
-    services: ScriptedServices, capsys: Capture, level: str
-) -> None:
-    held = allocation_pb2.CreateAllocationResponse(
-        allocation=make_allocation(), ack_level=allocation_pb2.ACK_LEVEL_DURABLE
-    )
-    services.script("CreateAllocation", held)
-    assert main(["allocate", "--gpus", "1", "--ack", level]) == 0
-    assert "  ack level   durable\n" in capsys.readouterr().out
-    assert main(["allocate", "--gpus", "1", "--ack", level, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["ack_level"] == "ACK_LEVEL_DURABLE"
-    asked = [request.ack_level for request in services.requests["CreateAllocation"]]
-    assert asked == [allocation_pb2.AckLevel.Value(f"ACK_LEVEL_{level.upper()}")] * 2
-    assert main(["allocate", "--gpus", "1", "--ack", "quorum"]) == 2
-    unframed = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "write committed, durable or confirmed" in unframed
-
-
-@pytest.mark.parametrize(
-    ("failure", "status", "says"),
-    [
-        (
-            Failure(
-                Code.UNAVAILABLE,
-                "OUTCOME_UNKNOWN",
-                "a-1 is granted, but was not confirmed",
-                {"ack_level": "CONFIRMED", "allocation_id": "a-1"},
-            ),
-            1,
-            "repeat the command with --request-id r-1",
-        ),
-        (Failure(Code.FAILED_PRECONDITION, "ACK_LEVEL_UNAVAILABLE", "set it"), 6, "set it"),
-        (
-            Failure(
-                Code.INVALID_ARGUMENT,
-                "INVALID_FIELD",
-                "ack_level: CONFIRMED waits",
-                fields={"ack_level": "CONFIRMED waits"},
-            ),
-            2,
-            "--ack: CONFIRMED waits",
-        ),
-    ],
-)
-def test_a_level_that_was_missed_or_cannot_be_had_is_told_in_words(
-    services: ScriptedServices, capsys: Capture, failure: Failure, status: int, says: str
-) -> None:
-    services.script("CreateAllocation", failure)
-    given = ["allocate", "--gpus", "1", "--request-id", "r-1", "--ack", "confirmed"]
-    assert main(given) == status
-    assert says in capsys.readouterr().err
-
-
 def test_the_broker_is_told_to_answer_before_the_deadline(services: ScriptedServices) -> None:
     services.script("CreateAllocation", GRANTED)
     assert main(["allocate", "--gpus", "1", "--timeout", "5s"]) == 0

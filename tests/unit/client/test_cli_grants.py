@@ -96,47 +96,6 @@ def test_one_is_released_by_its_own_call(services: ScriptedServices, capsys: Cap
     assert services.requests["ReleaseAllocation"][0].message == "done"
 
 
-@pytest.mark.parametrize("level", ["committed", "durable"])
-def test_a_release_is_asked_for_at_a_level_and_told_so(
-    services: ScriptedServices, capsys: Capture, level: str
-) -> None:
-    releasing = make_allocation(
-        state=allocation_pb2.ALLOCATION_STATE_RELEASING, end=allocation_pb2.END_REASON_RELEASED
-    )
-    number = allocation_pb2.AckLevel.Value(f"ACK_LEVEL_{level.upper()}")
-    services.script(
-        "ReleaseAllocation", allocation_pb2.ReleaseAllocationResponse(allocation=releasing)
-    )
-    assert main(["release", "a-1", "--ack", level]) == 0
-    assert f"Released a-1: it is RELEASING (RELEASED) ({level})." in capsys.readouterr().out
-    assert main(["release", "a-1", "--ack", level, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["ack_level"] == f"ACK_LEVEL_{level.upper()}"
-    assert [each.ack_level for each in services.requests["ReleaseAllocation"]] == [number] * 2
-
-
-def test_several_at_a_level_are_released_one_by_one(
-    services: ScriptedServices, capsys: Capture
-) -> None:
-    gone = Failure(Code.NOT_FOUND, "NOT_FOUND", "no a-1")
-    done = allocation_pb2.ReleaseAllocationResponse(allocation=make_allocation())
-    services.script("ReleaseAllocation", done, gone, done)
-    assert main(["release", "a-0", "a-1", "a-2", "--ack", "durable", "--json"]) == 4
-    told = json.loads(capsys.readouterr().out)
-    assert (told["released"], told["ack_level"]) == (2, "ACK_LEVEL_DURABLE")
-    assert [(each["id"], each["error"]["reason"]) for each in told["failures"]] == [
-        ("a-1", "NOT_FOUND")
-    ]
-    assert [each.id for each in services.requests["ReleaseAllocation"]] == ["a-0", "a-1", "a-2"]
-
-
-def test_a_release_has_nothing_to_confirm(services: ScriptedServices, capsys: Capture) -> None:
-    assert main(["release", "a-1", "--ack", "confirmed"]) == 2
-    unframed = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "write committed or durable" in unframed
-    assert not services.requests
-
-
 def failed(id_: str) -> allocation_pb2.BatchFailure:
     error = allocation_pb2.CallError(code=5, reason="UNKNOWN_ALLOCATION", message=f"no {id_}")
     return allocation_pb2.BatchFailure(id=id_, error=error)
