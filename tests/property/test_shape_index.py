@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from computepool_broker.model.amounts import CPU
 from computepool_broker.model.records import Device
-from computepool_broker.placement import columns as columns_module
-from computepool_broker.placement import score, shape_index
+from computepool_broker.placement import change_log, score, shape_index
 from computepool_broker.placement.columns import Columns
 from computepool_broker.placement.filters import compile_shape
 from computepool_broker.placement.places import place_on
@@ -75,7 +74,7 @@ def test_the_index_names_the_best_row_after_waves_of_changes(
         mock.patch.object(shape_index, "LEAST_HELD", least),
         mock.patch.object(shape_index, "MOST_HELD", most),
         mock.patch.object(shape_index, "SCALAR_ROWS", scalar_rows),
-        mock.patch.object(columns_module, "LOG_ROWS", log_rows),
+        mock.patch.object(change_log, "LOG_ROWS", log_rows),
     ):
         columns, state = make_columns(
             *(make_node(f"n{number}", gpus=0, cpu=CORES) for number in range(NODES))

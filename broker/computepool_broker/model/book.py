@@ -24,10 +24,11 @@ def capacity_of(node: NodeRecord) -> dict[str, int]:
     if node.gone:
         return {}
     total, reserved, foreign = node.total, node.reserved, node.foreign
+    taken_mib = reserved.disk_mib + foreign.disk_mib
     out = {
         CPU: total.cpu_milli - reserved.cpu_milli - foreign.cpu_milli,
         MEMORY: total.memory_mib - reserved.memory_mib - foreign.memory_mib,
-        DISK: total.disk_mib - reserved.disk_mib - foreign.disk_mib,
+        DISK: total.disk_mib - taken_mib if taken_mib else total.disk_mib,
     }
     out.update(zip(node.devices.keys, node.devices.capacity_milli, strict=True))
     for name, amount in total.extras:

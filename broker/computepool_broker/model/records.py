@@ -190,8 +190,11 @@ class Devices:
     @property
     def capacity_milli(self) -> list[int]:
         """Thousandths of each that others leave to us; 0 of an unhealthy one."""
+        if not any(self.foreign_milli) and all(self.healthy):
+            return [WHOLE_DEVICE] * len(self.keys)
         return [
-            WHOLE_DEVICE - foreign if healthy else 0
+            # Not a thousand of its own for each: most devices are whole.
+            (WHOLE_DEVICE - foreign if foreign else WHOLE_DEVICE) if healthy else 0
             for healthy, foreign in zip(self.healthy, self.foreign_milli, strict=True)
         ]
 

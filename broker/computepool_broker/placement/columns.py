@@ -3,8 +3,7 @@
 Folded from the ledger: `update` is called with every node book that changed and rewrites its
 row. Nothing is kept here that could not be computed anew from the books; the audit does so.
 
-Rows of nodes that left are used again. `changed` is a bounded log of changed rows, so that
-caches can catch up by looking only at what is new to them.
+Rows of nodes that left are used again.
 """
 
 from __future__ import annotations
@@ -20,23 +19,15 @@ from computepool_broker.model.amounts import (
     MEMORY,
 )
 from computepool_broker.model.book import only_foreign_differs
-from computepool_broker.placement.devices import (
-    NOTHING_FREE,
-    DeviceTable,
-    FreeDevices,
-    free_devices,
-)
+from computepool_broker.placement.change_log import ChangeLog
+from computepool_broker.placement.devices import NOTHING_FREE, DeviceTable, free_devices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from computepool_broker.model.book import NodeBook
     from computepool_broker.model.records import Devices, NodeRecord
-
-LOG_ROWS = 1 << 16
-"""Changes remembered; a cache that is further behind starts over."""
-RECENT_ROWS = 64
-"""Of those, so many are at hand without NumPy, whose calls cost more than a few rows do."""
+    from computepool_broker.placement.devices import FreeDevices
 
 SPARE_NAMES = 1_024
 """Interned label sets and centers that no node has any more, at most, above one for each node."""
@@ -62,6 +53,7 @@ class Columns:
     Attributes:
         size: Rows in use are below it.
         rank_of_row: The same as `rank`, for looking at single rows once that is settled.
+        changes: Which rows have changed lately.
         layout: Raised when rows, ranks or interned tables changed, so that whatever was
             compiled against them is out of date.
     """
@@ -108,10 +100,7 @@ class Columns:
         self._spare: list[int] = []
         # Rows whose amounts have changed, and whether those of devices are among them.
         self._unsettled: dict[int, bool] = {}
-        self._log = np.zeros(LOG_ROWS, dtype=np.int32)
-        self._recent: list[int] = []
-        self._last_at = np.zeros(capacity, dtype=np.int32)
-        self.version = 0
+        self.changes = ChangeLog()
 
     # -- following the ledger --------------------------------------------------------------
 
@@ -139,11 +128,7 @@ class Columns:
                     self.intern_anew()
             self._unsettled[row] = True
             self._free_devices.pop(row, None)
-        self._log[self.version % LOG_ROWS] = row
-        self.version += 1
-        self._recent.append(row)
-        if len(self._recent) > 2 * RECENT_ROWS:
-            del self._recent[:RECENT_ROWS]
+        self.changes.note(row)
 
     def free_devices(self, row: int) -> FreeDevices:
         """What is free of a row's devices now; worked out once for all shapes that ask."""
@@ -204,27 +189,10 @@ class Columns:
         self._rank_stale = True
         self.layout += 1
 
-    def recently_changed(self, behind: int) -> set[int]:
-        """Rows of the last `behind` changes, at most RECENT_ROWS."""
-        return set(self._recent[-behind:])
-
-    def changed_since(self, version: int) -> NDArray[np.int32] | None:
-        """Rows changed after `version`, each once; None when the log is too short."""
-        behind = self.version - version
-        if behind > LOG_ROWS:
-            return None
-        start, end = version % LOG_ROWS, self.version % LOG_ROWS
-        if behind == 0:
-            return self._log[:0]
-        if start < end:
-            rows = self._log[start:end]
-        else:
-            rows = np.concatenate((self._log[start:], self._log[:end]))
-        # Of a row's repeats the last stays: several times faster than sorting.
-        order = np.arange(len(rows), dtype=np.int32)
-        self._last_at[rows] = order
-        once: NDArray[np.int32] = rows[self._last_at[rows] == order]
-        return once
+    @property
+    def version(self) -> int:
+        """Number of changes so far."""
+        return self.changes.version
 
     @property
     def rank(self) -> NDArray[np.int64]:
@@ -261,7 +229,7 @@ class Columns:
 
     def _grow(self, columns: int) -> None:
         for name, value in list(vars(self).items()):
-            if isinstance(value, np.ndarray) and name != "_log":
+            if isinstance(value, np.ndarray):
                 setattr(self, name, _grown(value, columns))
         self.free_cpu, self.free_memory, self.free_disk = self.free
         for table in (self.extras, self.extras_empty):
@@ -282,15 +250,15 @@ class Columns:
         if record.total.extras or self.extras_empty:
             self._write_extras(row, record)
         ids, once = self._class_ids(record.devices)
-        self.class_count[:, row] = 0
-        self.free_whole[:, row] = 0
-        self.best_share[:, row] = 0
+        if self.row_class_ids[row]:
+            self.class_count[:, row] = 0
+            self.free_whole[:, row] = self.best_share[:, row] = 0
+            self.free_milli[row] = 0
         self.device_keys[row] = record.devices.keys
         self.device_classes[row] = ids
         self.row_class_ids[row] = once
         for class_id in self.row_class_ids[row]:
             self.class_count[class_id, row] = 0 if gone else ids.count(class_id)
-        self.free_milli[row] = 0
         self.devices.place(row, record, ids)
 
     def _write_foreign(self, row: int, record: NodeRecord) -> None:

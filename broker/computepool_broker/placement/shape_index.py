@@ -88,19 +88,19 @@ class ShapeIndex:
 
     def _catch_up(self) -> None:
         columns = self._columns
-        if self._version == columns.version and self.compiled.layout == columns.layout:
+        if self._version == columns.changes.version and self.compiled.layout == columns.layout:
             return
-        behind = columns.version - self._version
+        behind = columns.changes.version - self._version
         columns.rank  # noqa: B018 - settles `layout` before it is compared
         if self.compiled.layout != columns.layout or behind > max(columns.size // 2, SCALAR_ROWS):
             self._build()
             return
         if behind <= SCALAR_ROWS:
             self._version = columns.version
-            for row in columns.recently_changed(behind):
+            for row in columns.changes.last(behind):
                 self._judge(row, score.key_of_row(columns, self.compiled, row))
         else:
-            changed = columns.changed_since(self._version)
+            changed = columns.changes.since(self._version, columns.size)
             if changed is None:
                 self._build()
                 return
