@@ -9,5 +9,5 @@ It is a tool for a decision, not a part of the pool: nothing here is installed.
 - figures.py, grid.py: what is counted, and the tables.
 - lockstep.py: the same choices by the broker's own code and by the simplified ones.
 - gang.py: every interleaving of a grant over two shards, crashes included.
-- measure*.py, redis_process.py: measures the costs anew on this machine.
+- measure*.py: measures the costs anew on this machine.
 """

@@ -22,8 +22,9 @@ MOST_BROKERS = 48
 """More are not looked at."""
 RATE_STEP = 1.05
 """How exactly the most that a pool carries is told."""
-A_BROKER_PER_S = 500.0
-"""Creates a second for each broker where conflicts are compared: about a third of what it can."""
+BUSY_PER_S = {1: 900.0, 2: 1_650.0, 4: 2_750.0, 8: 3_800.0, 16: 4_800.0}
+"""By brokers of one shard: creates a second where conflicts are compared, three quarters of the most
+that `limits` says."""
 USES = (0.9, 0.97, 0.99)
 
 
@@ -89,7 +90,7 @@ def conflicts(grid: Grid) -> str:
             shards=1,
             use=use,
             policy=policy,
-            rate=A_BROKER_PER_S * brokers,
+            rate=BUSY_PER_S[brokers],
         )
         for use, brokers in cases
         for policy in POLICIES

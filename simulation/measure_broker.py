@@ -20,20 +20,20 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import redis
 from bench.output import remark
 from bench.pool import CALL_LIMIT_S, PATIENCE, Pool, fill, read_answer
 from bench.process import cpu_s, program, running, wait_for_file
+from bench.redis_server import redis_server
 
 from computepool.v1 import allocation_pb2 as wire
 from computepool.v1 import types_pb2 as types
 from computepool.v1.allocation_pb2_grpc import AllocationServiceStub
-from simulation.redis_process import redis_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import redis
 
 NODES, AGENTS = 10_000, 10
 HELD = 1_000
@@ -96,7 +96,11 @@ def spent(pool: Pool, client: redis.Redis) -> Spent:
 def run(folder: Path, seconds: float) -> dict[str, dict[str, float]]:
     """Each way for so long; by its name what a life and a transaction cost, in microseconds."""
     found: dict[str, dict[str, float]] = {}
-    with redis_process(folder / "redis") as client, real_pool(folder, client) as pool:
+    with (
+        redis_server(folder / "redis") as (url, _),
+        redis.Redis.from_url(url) as client,
+        real_pool(folder, url) as pool,
+    ):
         pool.fleet("eager")
         for way in WAYS:
             found[way.name] = asyncio.run(measured(pool, client, way, seconds))
@@ -105,14 +109,13 @@ def run(folder: Path, seconds: float) -> dict[str, dict[str, float]]:
 
 
 @contextmanager
-def real_pool(folder: Path, client: redis.Redis) -> Iterator[Pool]:
+def real_pool(folder: Path, url: str) -> Iterator[Pool]:
     """A broker over that Redis with 10,000 nodes, half full."""
     ready, log = folder / "broker.ready", folder / "broker.log"
     ready.unlink(missing_ok=True)
-    port = client.connection_pool.connection_kwargs["port"]
     command = [
         *(program("computepool-broker"), "--listen", "127.0.0.1:0"),
-        *("--store", f"redis://127.0.0.1:{port}/0", "--ready-file", str(ready)),
+        *("--store", url, "--ready-file", str(ready)),
         *("--log-level", "warning", *PATIENCE),
     ]
     with running(command, log) as process:

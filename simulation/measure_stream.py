@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from simulation.redis_process import redis_process
+import redis
+from bench.redis_server import redis_server
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import redis
 
 KEY = "{computepool}:stream"
 APPEND = "redis.call('XADD', KEYS[1], 'MAXLEN', '~', 20000, '*', 'c', ARGV[1]) return 1"
@@ -27,7 +26,7 @@ ROUND_TRIPS = 5_000
 def run(folder: Path, bytes_per_change: float) -> dict[str, float]:
     """Microseconds of Redis for appending and for reading an entry, by the changes in it."""
     found: dict[str, float] = {}
-    with redis_process(folder / "redis") as client:
+    with redis_server(folder / "redis") as (url, _), redis.Redis.from_url(url) as client:
         for changes in CHANGES:
             text = "x" * round(bytes_per_change * changes)
             client.flushall()
