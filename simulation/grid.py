@@ -23,8 +23,8 @@ MOST_BROKERS = 48
 RATE_STEP = 1.05
 """How exactly the most that a pool carries is told."""
 BUSY_PER_S = {1: 900.0, 2: 1_650.0, 4: 2_750.0, 8: 3_800.0, 16: 4_800.0}
-"""By brokers of one shard: creates a second where conflicts are compared, three quarters of the most
-that `limits` says."""
+"""By brokers of one shard: creates a second where conflicts are compared, three quarters of what
+`limits` says."""
 USES = (0.9, 0.97, 0.99)
 
 
