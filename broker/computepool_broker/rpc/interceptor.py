@@ -25,7 +25,7 @@ from computepool_broker.errors import (
     StoppingError,
 )
 from computepool_broker.rpc.errors import CODES, abort, call_id
-from computepool_broker.rpc.sizes import check_size, most_bytes
+from computepool_broker.rpc.sizes import LARGE_BYTES, check_size, most_bytes, waits_for_its_turn
 from computepool_broker.services.tally import Calls, Tally
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ NOT_OURS: Final = "/grpc.reflection."
 OK, CANCELLED, INTERNAL = "OK", "CANCELLED", "INTERNAL"
 MAX_CALLS: Final = 20_000
 """Unary calls under way at once, over all clients: each waits with its message in memory."""
+LARGE_AT_ONCE: Final = 2
+"""Large messages of a method that wait for their turn: one is read while another is written."""
 
 QUIET_S: Final = 0.02
 """A broker that stops waits until no call has come for so long,"""
@@ -93,7 +95,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         calls = self._tally.calls[method] = Calls(streams=streams)
         around = _Around(method, calls, self._tally, log_calls=self._log_calls)
         if not streams:
-            return _unary(_reader(method, handler), handler, around, self._under_way)
+            read, inner = _reader(method, handler), handler.unary_unary
+            if waits_for_its_turn(method):
+                read, inner = _as_it_came, _in_turn(read, inner)
+            return _unary(read, inner, handler.response_serializer, around, self._under_way)
         if handler.unary_stream:
             return _stream(_reader(method, handler), handler, around)
         return _two_way(handler, around)
@@ -185,9 +190,28 @@ def _reader(method: str, handler: Handler) -> Callable[[bytes], Any]:
     return read
 
 
-def _unary(read: Reader, handler: Handler, around: _Around, under_way: _UnderWay) -> Handler:
-    inner: Any = handler.unary_unary
+def _as_it_came(data: bytes) -> bytes:
+    return data
 
+
+def _in_turn(read: Reader, inner: Any) -> Callable[[bytes, Context], Awaitable[Any]]:
+    """Reads and handles large messages a few at a time: read, one takes several times its bytes.
+
+    After a restart all agents report everything at once, which is a multiple of all that the
+    broker keeps of it.
+    """
+    turns = asyncio.Semaphore(LARGE_AT_ONCE)
+
+    async def handle(data: bytes, context: Context) -> Any:
+        if len(data) <= LARGE_BYTES:
+            return await inner(read(data), context)
+        async with turns:
+            return await inner(read(data), context)
+
+    return handle
+
+
+def _unary(read: Reader, inner: Any, write: Any, around: _Around, under_way: _UnderWay) -> Handler:
     async def unary(request: bytes, context: Context) -> object:
         began, code = around.began(context), CANCELLED
         under_way.calls += 1
@@ -207,7 +231,7 @@ def _unary(read: Reader, handler: Handler, around: _Around, under_way: _UnderWay
             under_way.calls -= 1
             around.ended(code, began)
 
-    return grpc.unary_unary_rpc_method_handler(unary, None, handler.response_serializer)
+    return grpc.unary_unary_rpc_method_handler(unary, None, write)
 
 
 def _stream(read: Reader, handler: Handler, around: _Around) -> Handler:

@@ -26,6 +26,9 @@ _LARGER: Final = {
     "BatchRenewAllocations": MAX_MESSAGE_BYTES,
     "BatchReleaseAllocations": MAX_MESSAGE_BYTES,
 }
+_IN_TURN: Final = {"Sync"}
+LARGE_BYTES: Final = 128 * 1024
+"""Of a message that waits for its turn: about 150 nodes of eight devices."""
 _LOOKED_AT: Final = 500
 """Fields that are looked at to name the one that is too large."""
 _VARINT_BYTES: Final = 10
@@ -36,6 +39,14 @@ _FIXED64, _LENGTH, _FIXED32 = 1, 2, 5
 def most_bytes(method: str) -> int:
     """Of a request of a method, by its full name."""
     return _LARGER.get(method.rpartition("/")[2], MAX_REQUEST_BYTES)
+
+
+def waits_for_its_turn(method: str) -> bool:
+    """Whether large requests of a method, by its full name, are handled a few at a time.
+
+    Only what waits for nobody but the store may hold others up.
+    """
+    return method.rpartition("/")[2] in _IN_TURN
 
 
 def check_size(data: bytes, most: int, kind: Any) -> None:

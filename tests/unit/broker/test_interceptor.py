@@ -12,12 +12,16 @@ import structlog
 from structlog.testing import capture_logs
 
 from computepool_broker.errors import NotFoundError
+from computepool_broker.rpc.interceptor import LARGE_AT_ONCE
 from computepool_broker.rpc.server import bare_server
+from computepool_broker.rpc.sizes import LARGE_BYTES
 from computepool_broker.services.tally import Tally
 from support.processes import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+LARGE = b"l" * (LARGE_BYTES + 1)
 
 log = structlog.get_logger()
 
@@ -28,15 +32,27 @@ class Wire:
     def __init__(self, *, log_calls: bool = False) -> None:
         self.tally = Tally()
         self.hold = asyncio.Event()
+        self.read: list[int] = []
         self.server = bare_server(self.tally, log_calls=log_calls)
         handlers: Any = {
             "One": grpc.unary_unary_rpc_method_handler(self._one),
+            "Sync": grpc.unary_unary_rpc_method_handler(self._sync, self._read),
             "Many": grpc.unary_stream_rpc_method_handler(self._many),
             "Both": grpc.stream_stream_rpc_method_handler(self._both),
         }
         generic = grpc.method_handlers_generic_handler("t.T", handlers)
         self.server.add_generic_rpc_handlers((generic,))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    def _read(self, data: bytes) -> bytes:
+        self.read.append(len(data))
+        return data
+
+    async def _sync(self, request: bytes, _: Any) -> bytes:
+        if request.startswith(b"bug"):
+            raise KeyError("hidden")
+        await self.hold.wait()
+        return request[:1]
 
     async def _one(self, request: bytes, context: Any) -> bytes:
         if request == b"missing":
@@ -120,6 +136,47 @@ async def test_calls_that_are_given_up_count_as_cancelled() -> None:
 
         await eventually(both_ended, "both have ended")
         assert wire.tally.calls["/t.T/One"].open == 0
+
+
+async def test_large_reports_are_read_a_few_at_a_time() -> None:
+    wire = Wire()
+    async with serving(wire) as channel:
+        sync: Any = channel.unary_unary("/t.T/Sync")
+        large = [asyncio.create_task(whole(sync, LARGE)) for _ in range(2 * LARGE_AT_ONCE)]
+        await eventually(has_open(wire, len(large)), "all calls have come")
+        small = asyncio.create_task(whole(sync, b"s" * LARGE_BYTES))
+        await eventually(has_open(wire, len(large) + 1), "the small one has come too")
+        assert sorted(wire.read) == [LARGE_BYTES] + [len(LARGE)] * LARGE_AT_ONCE
+        wire.hold.set()
+        assert await asyncio.gather(*large, small) == [b"l"] * len(large) + [b"s"]
+        assert len(wire.read) == len(large) + 1
+
+
+async def test_turns_of_those_who_gave_up_or_failed_go_to_others() -> None:
+    wire = Wire()
+    async with serving(wire) as channel:
+        sync: Any = channel.unary_unary("/t.T/Sync")
+        given_up = [asyncio.create_task(whole(sync, LARGE)) for _ in range(2 * LARGE_AT_ONCE)]
+        await eventually(has_open(wire, len(given_up)), "all calls have come")
+        for task in given_up:
+            task.cancel()
+        for _ in range(2 * LARGE_AT_ONCE):
+            assert (await failure(sync(b"bug" + LARGE))).code() is grpc.StatusCode.INTERNAL
+        wire.hold.set()
+        assert await sync(LARGE) == b"l"
+
+
+def has_open(wire: Wire, count: int) -> Callable[[], Awaitable[bool]]:
+    async def probe() -> bool:
+        calls = wire.tally.calls.get("/t.T/Sync")
+        return calls is not None and calls.open == count
+
+    return probe
+
+
+async def whole(sync: Any, data: bytes) -> bytes:
+    answer: bytes = await sync(data)
+    return answer
 
 
 async def test_streams_are_open_until_they_end() -> None:
