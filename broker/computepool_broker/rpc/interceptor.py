@@ -95,7 +95,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         calls = self._tally.calls[method] = Calls(streams=streams)
         around = _Around(method, calls, self._tally, log_calls=self._log_calls)
         if not streams:
-            read, inner = _reader(method, handler), handler.unary_unary
+            inner: Any = handler.unary_unary
+            read = _reader(method, handler)
             if waits_for_its_turn(method):
                 read, inner = _as_it_came, _in_turn(read, inner)
             return _unary(read, inner, handler.response_serializer, around, self._under_way)

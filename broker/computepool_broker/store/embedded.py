@@ -209,6 +209,7 @@ class EmbeddedStore:
             self._db = self._connect(path)
             with collecting_later():
                 fill(state, self._read(self._db))
+            self._db.execute("PRAGMA shrink_memory")  # pages that were read once
             self._written, self._forgotten = state.revision, state.forgotten_through
         except sqlite3.DatabaseError as error:
             self._room.check_open(path, error)
@@ -254,7 +255,7 @@ class EmbeddedStore:
                 raise sqlite3.DatabaseError(problems)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute("PRAGMA cache_size=-65536")
+        db.execute("PRAGMA cache_size=-16384")  # KiB; what is not in it is in the system's
         if version == 0:
             self._create(db)
         return db
