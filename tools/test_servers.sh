@@ -7,7 +7,7 @@
 # name are looked for.
 set -euo pipefail
 missing=()
-for program in ${@:-redis-server redis-sentinel strace}; do
+for program in ${@:-redis-server redis-sentinel strace faketime}; do
     command -v "$program" >/dev/null || missing+=("$program")
 done
 [ ${#missing[@]} = 0 ] && exit 0

@@ -16,7 +16,7 @@ import redis
 from support.processes import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 START_DEADLINE_S = 20.0
@@ -50,12 +50,22 @@ def valkey_binary() -> str | None:
 
 
 class RedisServer:
-    """One server with its log on disk; it keeps its port and folder when started again."""
+    """One server with its log on disk; it keeps its port and folder when started again.
+
+    `around` makes the command that starts it of the plain one, in the same process.
+    """
 
     def __init__(
-        self, folder: Path, appendfsync: str = "everysec", *, binary: str = "", **settings: str
+        self,
+        folder: Path,
+        appendfsync: str = "everysec",
+        *,
+        binary: str = "",
+        around: Callable[[list[str]], list[str]] = list,
+        **settings: str,
     ) -> None:
         self._binary = binary or server_binary()
+        self._around = around
         self._folder = folder
         self._settings = {"appendonly": "yes", "appendfsync": appendfsync} | {
             name.replace("_", "-"): value for name, value in settings.items()
@@ -106,7 +116,7 @@ class RedisServer:
         out += ["--save", "", "--databases", str(DATABASES)]
         for name, value in self._settings.items():
             out += [f"--{name}", value]
-        return out
+        return self._around(out)
 
     def _answers(self, deadline: float) -> bool:
         assert self._process is not None
@@ -158,10 +168,15 @@ class RedisServer:
 
 @contextmanager
 def running_redis(
-    folder: Path, appendfsync: str = "everysec", *, binary: str = "", **settings: str
+    folder: Path,
+    appendfsync: str = "everysec",
+    *,
+    binary: str = "",
+    around: Callable[[list[str]], list[str]] = list,
+    **settings: str,
 ) -> Iterator[RedisServer]:
     """A server for the length of a block."""
-    server = RedisServer(folder, appendfsync, binary=binary, **settings)
+    server = RedisServer(folder, appendfsync, binary=binary, around=around, **settings)
     server.start()
     try:
         yield server
