@@ -41,7 +41,7 @@ class Book:
     """What the clients were told.
 
     Attributes:
-        granted: Allocation by request_id, acknowledged as durable.
+        granted: Allocation by request_id, acknowledged at the load's level.
         refused: Requests answered with "no room".
         released: Allocations whose release was answered.
         repeated: Requests whose first answer was lost and that were repeated.
@@ -61,8 +61,17 @@ class Book:
 class Load:
     """Several clients, each on its own connection; use it in an `async with` statement."""
 
-    def __init__(self, target: str, seed: str, clients: int = 4, *, may_end: bool = False) -> None:
+    def __init__(
+        self,
+        target: str,
+        seed: str,
+        clients: int = 4,
+        *,
+        may_end: bool = False,
+        level: allocation_pb2.AckLevel = allocation_pb2.ACK_LEVEL_DURABLE,
+    ) -> None:
         self.book = Book()
+        self._level = level
         self._target = target
         self._seed = seed
         self._clients = clients
@@ -140,7 +149,7 @@ class Load:
         answer: allocation_pb2.CreateAllocationResponse,
     ) -> None:
         allocation = answer.allocation
-        if answer.ack_level != allocation_pb2.ACK_LEVEL_DURABLE:
+        if answer.ack_level != self._level:
             self.book.wrong.append(f"{request_id}: acknowledged as {answer.ack_level}")
         if allocation.request_id != request_id or len(allocation.leases) != what.count:
             self.book.wrong.append(f"{request_id}: answered with {allocation}")

@@ -79,6 +79,11 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def url(self, database: int = 0) -> str:
         """As a broker takes it."""
         return f"redis://127.0.0.1:{self.port}/{database}"
