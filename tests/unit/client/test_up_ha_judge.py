@@ -98,6 +98,16 @@ def test_nobody_can_bring_it_back_while_its_agent_is_away() -> None:
     assert "x" in judge.lost
 
 
+def test_an_agent_that_is_away_excuses_only_what_it_holds() -> None:
+    book, judge = judging("x", "y")
+    book.held["y"].centers = frozenset({"core-b"})
+    judge.looked([look(began_s=100.0, epoch=2)], 100.0)
+    for id_ in ("x", "y"):
+        judge.asked(id_, [UNKNOWN], 100.0, away={"core-a"})
+        judge.asked(id_, [UNKNOWN], 130.0, away={"core-a"})
+    assert set(judge.lost) == {"y"}
+
+
 def test_an_absent_agent_excuses_nothing_while_the_store_goes_on() -> None:
     _, judge = judging("x")
     judge.asked("x", [UNKNOWN], 100.0, away={"core-a"})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from computepool_client import errors
 from computepool_client.cli.up_ha.network import Network
 from support.processes import free_port
 
@@ -132,7 +133,7 @@ def test_those_on_one_island_reach_each_other_and_nobody_else(echo: int) -> None
 
 
 def test_a_door_that_is_taken_is_an_error(echo: int) -> None:
-    with pytest.raises(OSError, match="in use"), Network({echo: free_port()}):
+    with pytest.raises(errors.PoolError, match="in use"), Network({echo: free_port()}):
         pass
 
 

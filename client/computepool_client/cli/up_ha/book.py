@@ -24,6 +24,7 @@ class Held:
         valid_until_s: when it ends unless it is renewed, at the earliest.
         centers: where its parts are.
         missing_since_s: since when no broker knows it; None while one does.
+        awaited_s: when its agent was last seen to be away while it was missing.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Held:
     valid_until_s: float
     centers: frozenset[str] = frozenset()
     missing_since_s: float | None = None
+    awaited_s: float = 0.0
 
 
 @dataclass(slots=True)

@@ -184,9 +184,8 @@ class Judge:
         until_s = held.missing_since_s + _SURE_AFTER_S
         if self._doubted_s is not None and held.acked_s < self._doubted_s:
             if held.centers & set(away):
-                # Nobody can bring it back before its agent is there again.
-                self._doubted_s = now_s
-            until_s = max(until_s, self._doubted_s + self._patience_s)
+                held.awaited_s = now_s  # nobody else can bring it back
+            until_s = max(until_s, max(self._doubted_s, held.awaited_s) + self._patience_s)
         if self._warm_s is not None:
             until_s = max(until_s, self._warm_s + _SURE_AFTER_S)
         if now_s >= until_s:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final, Self
 
+from computepool_client import errors
+
 _CHUNK: Final = 1 << 16
 _HOST: Final = "127.0.0.1"
 _STOP_WITHIN_S: Final = 5.0
@@ -35,14 +37,15 @@ class Network:
         """Opens all doors.
 
         Raises:
-            OSError: one of them is in use.
+            PoolError: one of them is in use.
         """
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
-        except OSError:
+        except OSError as error:
             self.__exit__()
-            raise
+            text = f"cannot open the network between the processes: {error.strerror}"
+            raise errors.PoolError(text, "START_FAILED") from error
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -72,6 +72,7 @@ class Show:
         self._epoch = 0
         self._pending = False
         self._deeds: set[asyncio.Task[None]] = set()
+        self._returning: asyncio.Task[None] | None = None
         self.menu = Menu(
             [member.name for member in cast.fleet.of_kind("broker")],
             sentinels=bool(cast.fleet.of_kind("sentinel")),
@@ -139,12 +140,17 @@ class Show:
         live = set.intersection(*(look.live_ids() for look in looks))
         since_s = min(look.began_s for look in looks) - _BACK_AFTER_S
         back = cast.book.came_back(live, since_s)
-        for id_ in back:
-            await cast.load.release(id_)
-        if back:
-            text = f"{len(back)} that were given back had come back with the store: released again"
-            self._voice.event("came_back", text, {"count": len(back)})
+        if back and (self._returning is None or self._returning.done()):
+            self._returning = asyncio.create_task(self._give_back_again(back))
+            self._deeds.add(self._returning)
+            self._returning.add_done_callback(self._deeds.discard)
         self._tell_verdict()
+
+    async def _give_back_again(self, ids: Sequence[str]) -> None:
+        for id_ in ids:
+            await self._cast.load.release(id_)
+        text = f"{len(ids)} that were given back had come back with the store: released again"
+        self._voice.event("came_back", text, {"count": len(ids)})
 
     def _tell_verdict(self) -> None:
         judge = self._cast.judge
