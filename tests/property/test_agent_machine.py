@@ -1,5 +1,7 @@
 """Any interleaving of answers, late, doubled and old ones, restarts and crashes, at one agent.
 
+Its disk may be full at any time: what cannot be written down then is done without, or done later.
+
 The broker of this machine is as bad as can be: it sends any commands under any mark. The
 agent's real book, arbiter, works and journal must keep their promises all the same.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +27,7 @@ from computepool_agents.admission import overfull
 from computepool_agents.answers import Arbiter, Verdict, verdict
 from computepool_agents.book import Book
 from computepool_agents.journal import Journal
-from computepool_agents.model import ADMITTED, STARTED, STOPPED, Contact, Mark
+from computepool_agents.model import ADMITTED, RELEASING, STARTED, Contact, Mark
 from computepool_agents.talk import Talk
 from computepool_agents.works import Surroundings, Works
 from fakes.agent_builders import admit, make_answer, make_node, make_record, revoke, start
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from computepool_agents.answers import Plan
+    from computepool_agents.model import Change
 
 NODES = {name: make_node(name, cpu=4, memory=8, devices=2) for name in ("n1", "n2")}
 LEASES = [f"a{number}.0.0" for number in range(5)]
@@ -66,6 +70,19 @@ COMMANDS = st.lists(
 )
 
 
+class SmallJournal(Journal):
+    """A journal whose disk can be full."""
+
+    full = False
+
+    def _write(self, change: Change) -> None:
+        if self.full:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        super()._write(change)
+
+
 class AgentMachine(RuleBasedStateMachine):
     """One agent without its network."""
 
@@ -80,6 +97,7 @@ class AgentMachine(RuleBasedStateMachine):
         self._engine = SmallEngine(*NODES.values())
         self._told_to_start: set[str] = set()
         self._highest_epoch = 0
+        self._was_full = False
         self._mark = types_pb2.StoreMark(identity="store-1", epoch=1, revision=1)
         self._open()
 
@@ -89,7 +107,7 @@ class AgentMachine(RuleBasedStateMachine):
         self._folder.cleanup()
 
     def _open(self) -> None:
-        self._journal = Journal.open(Path(self._folder.name), "agent-1")
+        self._journal = SmallJournal.open(Path(self._folder.name), "agent-1")
         saved = self._journal.saved
         self._book = Book(saved.held, saved.seen, saved.contact)
         around = Surroundings(self._spawn, lambda: None, random.Random(1), structlog.get_logger())
@@ -140,7 +158,7 @@ class AgentMachine(RuleBasedStateMachine):
     @rule(answer=answers)
     def an_answer_arrives(self, answer: agent_pb2.SyncResponse) -> None:
         before = self._talk.applied_revision
-        self._run(self._works.carry_out(lambda: self._plan(answer), self._now))
+        self._run(self._carry_out(answer))
         if self._talk.applied_revision > before:
             revoked = {
                 command.lease_id
@@ -153,9 +171,21 @@ class AgentMachine(RuleBasedStateMachine):
     @rule(answer=answers)
     def the_agent_dies_between_commit_and_memory(self, answer: agent_pb2.SyncResponse) -> None:
         plan = self._plan(answer)
-        if plan is not None:
+        if plan is not None and not self._journal.full:
             self._run(self._journal.commit(replace(plan.change, contact=self._now)))
+            self._note(plan, answer)
         self._reopen()
+
+    @rule()
+    def the_disk_fills(self) -> None:
+        self._journal.full = self._was_full = True
+
+    @rule()
+    def there_is_room(self) -> None:
+        self._journal.full = False
+        self._run(self._works.carry_out(lambda: None, self._now))
+        assert not self._works._ended
+        assert not self._works._ending
 
     @rule()
     def the_agent_restarts(self) -> None:
@@ -199,6 +229,17 @@ class AgentMachine(RuleBasedStateMachine):
         self._run(self._journal.close())
         self._open()
 
+    async def _carry_out(self, answer: agent_pb2.SyncResponse) -> None:
+        plan = await self._works.carry_out(lambda: self._plan(answer), self._now)
+        if plan is not None:
+            assert plan.kept or self._journal.full
+            self._note(plan, answer)
+
+    def _note(self, plan: Plan, answer: agent_pb2.SyncResponse) -> None:
+        self._talk.applied(plan, answer.mark.revision if plan.kept else 0)
+        if plan.kept:
+            self._highest_epoch = max(self._highest_epoch, answer.mark.epoch)
+
     def _plan(self, answer: agent_pb2.SyncResponse) -> Plan | None:
         talk = self._talk
         if (
@@ -212,8 +253,6 @@ class AgentMachine(RuleBasedStateMachine):
         assert not {lease.lease_id for lease in plan.change.puts} & (
             talk.refused.keys() - set(plan.forgotten)
         )
-        talk.applied(plan, answer.mark.revision)
-        self._highest_epoch = max(self._highest_epoch, answer.mark.epoch)
         self._told_to_start |= {
             c.lease_id for c in answer.commands if c.action == agent_pb2.LEASE_ACTION_START
         }
@@ -230,14 +269,18 @@ class AgentMachine(RuleBasedStateMachine):
         assert {held.lease_id: held for held in by_node} == self._book.held
 
     @invariant()
-    def real_is_what_is_started(self) -> None:
+    def real_is_what_is_started_or_could_not_be_written_down(self) -> None:
         started = {i for i, held in self._book.held.items() if held.state == STARTED}
-        assert self._engine.real == started
-        assert started <= self._told_to_start
+        admitted = {i for i, held in self._book.held.items() if held.state == ADMITTED}
+        assert self._engine.real - started <= (admitted if self._was_full else set())
+        assert started - self._engine.real <= self._works._ending
+        assert self._engine.real <= self._told_to_start
 
     @invariant()
-    def nothing_stays_half_torn_down(self) -> None:
-        assert {held.state for held in self._book.held.values()} <= {ADMITTED, STARTED, STOPPED}
+    def nothing_stays_half_torn_down_where_there_is_room(self) -> None:
+        half = {i for i, held in self._book.held.items() if held.state == RELEASING}
+        assert half <= self._works._ending
+        assert self._journal.full or not self._works._ending
 
     @invariant()
     def the_highest_mark_never_falls(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from computepool_agents.journal import FILE_NAME, Journal, JournalError, Saved
+from computepool_agents.journal import FILE_NAME, Journal, JournalError, JournalFullError, Saved
 from computepool_agents.model import STARTED, STOPPED, Change, Contact, Mark
 from fakes.agent_builders import make_held
 
@@ -88,12 +88,36 @@ async def test_failed_commit_changes_nothing(tmp_path: Path) -> None:
     assert {held.lease_id for held in (await reopened(tmp_path)).held} == {"a.0.0", "b.0.0"}
 
 
-async def test_full_disk_is_an_error_and_not_a_retry(tmp_path: Path) -> None:
+async def test_full_disk_changes_nothing_and_is_no_reason_to_end(tmp_path: Path) -> None:
     journal = await filled(tmp_path)
     journal._connection.execute("PRAGMA max_page_count = 1")
     big = tuple(make_held(f"c{i}.0.0", message="x" * 2_000) for i in range(20))
-    with pytest.raises(JournalError, match=r"cannot write the journal .*full"):
+    assert journal.lack() == ""
+    with pytest.raises(JournalFullError, match=r"cannot write the journal .*full"):
         await journal.commit(Change(puts=big))
+    assert "found no room" in journal.lack()
+    await journal.commit(Change(mark=Mark("s", 2, 3)))
+    assert journal.lack() == ""
+    await journal.close()
+    saved = await reopened(tmp_path)
+    assert {held.lease_id for held in saved.held} == {"a.0.0", "b.0.0"}
+    assert saved.seen == Mark("s", 2, 3)
+
+
+async def test_what_need_not_be_on_disk_needs_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(_change: Change) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    journal = await filled(tmp_path)
+    monkeypatch.setattr(journal, "_write", no_room)
+    await journal.commit(Change(contact=Contact("boot-1", 1.0), mark=Mark("s", 1, 3)))
+    for must_last in (Change(mark=Mark("s", 2, 3)), Change(drops=("a.0.0",))):
+        with pytest.raises(JournalFullError):
+            await journal.commit(must_last)
     await journal.close()
     assert {held.lease_id for held in (await reopened(tmp_path)).held} == {"a.0.0", "b.0.0"}
 
