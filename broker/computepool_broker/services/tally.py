@@ -39,7 +39,7 @@ REFUSAL_REASONS: Final = (
 three are said of the pool as a whole."""
 LEASE_REFUSALS: Final = (
     "MALFORMED", "STALE_EPOCH", "CONTACT_UNSUPPORTED", "NODE_UNKNOWN", "UNSCHEDULABLE",
-    "DEVICE_UNKNOWN", "DEVICE_UNHEALTHY", "DOES_NOT_FIT", "INJECTED",
+    "DEVICE_UNKNOWN", "DEVICE_UNHEALTHY", "DOES_NOT_FIT", "JOURNAL_FULL", "INJECTED",
 )  # fmt: skip
 """Why agents refuse leases. They are other programs: what else they say counts as OTHER."""
 REPORTS: Final = ("full", "delta", "unchanged", "part", "want_full", "rejected")
