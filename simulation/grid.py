@@ -66,6 +66,21 @@ def pools(grid: Grid) -> str:
     return "\n".join([head, *rows])
 
 
+def needed(grid: Grid) -> str:
+    """Table 1, second part: the fewest brokers."""
+    setups = [
+        replace(grid.base, shards=shards, costs=costs)
+        for shards in SHARDS
+        for costs in FORMS.values()
+    ]
+    found = [brokers_told(few) for few in grid.each(brokers_needed, setups)]
+    rows = ["| shards | " + " | ".join(FORMS) + " |", "|---|" + "---|" * len(FORMS)]
+    for at, shards in enumerate(SHARDS):
+        cells = found[at * len(FORMS) : (at + 1) * len(FORMS)]
+        rows.append(f"| {shards} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def limits(grid: Grid) -> str:
     """Table 2: the most that one shard carries, by brokers."""
     rows = ["| callers | brokers of one shard | creates/s | changes/s |", "|---|---|---|---|"]
@@ -167,20 +182,30 @@ def sensitivity(grid: Grid) -> str:
         "no request names a center": replace(grid.base, one_center=0.0),
         "a fifth of the requests names one": replace(grid.base, one_center=0.2),
     }
-    needed = grid.each(brokers_needed, [replace(s, shards=4) for s in cases.values()])
+    few = grid.each(brokers_needed, [replace(s, shards=4) for s in cases.values()])
     most = grid.each(most_rate, [replace(s, shards=1, brokers=8) for s in cases.values()])
-    for name, brokers, rate in zip(cases, needed, most, strict=True):
-        few = f"{brokers:.0f}" if brokers else f"more than {MOST_BROKERS}"
-        rows.append(f"| {name} | {few} | {rate:,.0f} |")
+    for name, brokers, rate in zip(cases, few, most, strict=True):
+        rows.append(f"| {name} | {brokers_told(brokers)} | {rate:,.0f} |")
     return "\n".join(rows)
 
 
 def brokers_needed(setup: Setup) -> float:
-    """The fewest that keep up, as many for each shard; 0 when MOST_BROKERS do not."""
-    for brokers in range(setup.shards, MOST_BROKERS + 1, setup.shards):
-        if simulate(replace(setup, brokers=brokers)).keeps_up:
-            return brokers
-    return 0
+    """The fewest that keep up, as many for each shard, by halving; 0 when MOST_BROKERS do not."""
+    low, high = 0, MOST_BROKERS // setup.shards
+    if not simulate(replace(setup, brokers=high * setup.shards)).keeps_up:
+        return 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        if simulate(replace(setup, brokers=middle * setup.shards)).keeps_up:
+            high = middle
+        else:
+            low = middle
+    return high * setup.shards
+
+
+def brokers_told(few: float) -> str:
+    """A number of brokers for a table."""
+    return f"{few:.0f}" if few else f"more than {MOST_BROKERS}"
 
 
 def most_rate(setup: Setup) -> float:
@@ -212,6 +237,7 @@ def steady(found: Figures) -> str:
 
 TABLES = {
     "pools": pools,
+    "needed": needed,
     "limits": limits,
     "conflicts": conflicts,
     "seats": seats,

@@ -110,7 +110,8 @@ class World:
         self._at = [
             [s for s in self.seats if s.where.shard == shard] for shard in range(setup.shards)
         ]
-        self._mean_life_s = setup.nodes * DEVICES * setup.use / MEAN_DEVICES / setup.rate
+        parts_per_s = setup.rate * (1 + setup.gangs)
+        self._mean_life_s = setup.nodes * DEVICES * setup.use / MEAN_DEVICES / parts_per_s
         self._steps = [float("inf")] * len(self.seats)
         for shard in range(setup.shards):
             self._end_in_time(shard, lives)
