@@ -190,13 +190,23 @@ def sensitivity(grid: Grid) -> str:
 
 
 def brokers_needed(setup: Setup) -> float:
-    """The fewest that keep up, as many for each shard, by halving; 0 when MOST_BROKERS do not."""
-    low, high = 0, MOST_BROKERS // setup.shards
-    if not simulate(replace(setup, brokers=high * setup.shards)).keeps_up:
-        return 0
+    """The fewest that keep up, as many for each shard, by doubling and halving; 0 if none do.
+
+    Not from MOST_BROKERS down: so many on one shard keep its Redis busy with reading.
+    """
+
+    def keep_up(brokers: int) -> bool:
+        return simulate(replace(setup, brokers=brokers * setup.shards)).keeps_up
+
+    high = 1
+    while not keep_up(high):
+        high *= 2
+        if high * setup.shards > MOST_BROKERS:
+            return 0
+    low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        if simulate(replace(setup, brokers=middle * setup.shards)).keeps_up:
+        if keep_up(middle):
             high = middle
         else:
             low = middle
