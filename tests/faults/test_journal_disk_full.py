@@ -11,7 +11,7 @@ from computepool.v1 import allocation_pb2, inventory_pb2
 from support.caller import ACTIVE, ENDED, RELEASING, Caller, spec
 from support.load import Load
 from support.local_pool import CENTERS, LocalPool
-from support.no_space import no_space
+from support.no_space import no_space, no_sync
 from support.processes import Daemon, eventually
 from support.whole_again import no_findings, whole_again
 
@@ -167,6 +167,25 @@ async def test_agent_that_cannot_open_its_journal_says_why_and_has_its_leases_af
     assert runs(disk) == {kept.id}
     assert (await caller.get(kept.id)).state == ACTIVE
     await no_findings(caller)
+
+
+async def test_agent_whose_disk_loses_what_it_was_given_ends_and_asks_the_disk_anew(
+    pool: LocalPool, caller: Caller, seed: str
+) -> None:
+    """A sync that failed is never tried again: nobody knows what the disk has."""
+    broker, region = pool.broker(), pool.region()
+    for daemon in (broker, region):
+        daemon.start()
+        await daemon.ready()
+    async with Load(pool.target, seed) as load:
+        await load.progress(grants=10)
+        async with no_sync(region.pid, pool.folder / "region.state"):
+            assert await region.ended() == 1
+        assert "cannot write the journal" in region.log_of_this_life
+        region.start()
+        await region.ready()
+        await load.progress(grants=5)
+    await whole_again(caller, load.book)
 
 
 @pytest.mark.timeout(150)

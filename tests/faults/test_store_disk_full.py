@@ -13,14 +13,16 @@ from computepool.v1 import allocation_pb2, inventory_pb2
 from support.caller import ACTIVE, ENDED, Caller, reason_of, spec
 from support.load import Load
 from support.local_pool import CENTERS, LocalPool
-from support.no_space import no_space
+from support.no_space import no_space, no_sync
 from support.processes import Daemon, eventually
 from support.whole_again import no_findings, whole_again
 
 pytestmark = pytest.mark.timeout(120)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from support.small_disk import SmallDisk
 
@@ -114,15 +116,20 @@ async def test_broker_ends_on_a_full_disk_and_has_all_it_confirmed_when_there_is
     await whole_again(caller, load.book)
 
 
-async def test_broker_whose_writes_fail_ends_and_has_all_it_confirmed_when_they_do_not(
-    pool: LocalPool, caller: Caller, seed: str
+@pytest.mark.parametrize(("fault", "told"), [(no_space, "no space left"), (no_sync, "failed")])
+async def test_broker_whose_disk_fails_ends_and_has_all_it_confirmed_when_it_does_not(
+    pool: LocalPool,
+    caller: Caller,
+    seed: str,
+    fault: Callable[[int, Path], AbstractAsyncContextManager[None]],
+    told: str,
 ) -> None:
     broker = await started(pool)
     async with Load(pool.target, seed) as load:
         await load.progress(grants=10)
-        async with no_space(broker.pid, pool.store):
+        async with fault(broker.pid, pool.store):
             assert await broker.ended() == 1
-        assert f"no space left on {pool.store}" in broker.log_of_this_life
+        assert f"{told} on {pool.store}" in broker.log_of_this_life
         broker.start()
         await broker.ready()
         await load.progress(grants=5)

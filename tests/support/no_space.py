@@ -1,8 +1,8 @@
-"""A disk that is full for one process alone: its writes to the files of a folder fail with ENOSPC.
+"""A disk that is full, or broken, for one process alone: its calls for files of a folder fail.
 
 strace puts the error in the place of the call, in a process that runs; let go of, the process has
-room again. No right to mount is needed, and no compiler: what `small_disk` shows where it can,
-this shows everywhere.
+a good disk again. No right to mount is needed, and no compiler: what `small_disk` shows where it
+can, this shows everywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOOKS, _BETWEEN_S = 5, 0.01
 """A thread that strace holds at a call for a moment looks as if it stood still: look again."""
+SYNCS = "fsync,fdatasync"
 WRITES = "write,pwrite64,writev,pwritev,ftruncate,fallocate"
 
 
@@ -42,11 +43,11 @@ def strace() -> str:
 class _Tracer:
     """strace in one process, from when it has all threads until it is let go of."""
 
-    def __init__(self, pid: int, folder: Path, error: str) -> None:
+    def __init__(self, pid: int, folder: Path, calls: str, error: str) -> None:
         files = [str(path.resolve()) for path in folder.rglob("*") if path.is_file()]
         assert files, f"{folder} has no files"
         watched = [option for path in files for option in ("-P", path)]
-        rules = ["-e", f"trace={WRITES}", "-e", f"inject={WRITES}:error={error}"]
+        rules = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}"]
         command = [strace(), "-f", "-p", str(pid), *rules, "-o", os.devnull, *watched]
         self._pid = pid
         self._tasks = Path(f"/proc/{pid}/task")
@@ -90,10 +91,19 @@ class _Tracer:
         self._process.wait()
 
 
-@asynccontextmanager
-async def no_space(pid: int, folder: Path, error: str = "ENOSPC") -> AsyncIterator[None]:
+def no_space(pid: int, folder: Path) -> AbstractAsyncContextManager[None]:
     """For the length of a block, `pid` can write nothing more to the files in `folder`."""
-    tracer = _Tracer(pid, folder, error)
+    return _failing(pid, folder, WRITES, "ENOSPC")
+
+
+def no_sync(pid: int, folder: Path) -> AbstractAsyncContextManager[None]:
+    """For the length of a block, what `pid` writes to the files in `folder` reaches no disk."""
+    return _failing(pid, folder, SYNCS, "EIO")
+
+
+@asynccontextmanager
+async def _failing(pid: int, folder: Path, calls: str, error: str) -> AsyncIterator[None]:
+    tracer = _Tracer(pid, folder, calls, error)
     try:
         await eventually(tracer.has_all, f"strace has all threads of {pid}")
         yield
