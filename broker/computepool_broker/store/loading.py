@@ -56,6 +56,9 @@ def collecting_later() -> Iterator[None]:
     try:
         yield
     finally:
+        # All of it counts as old from now on: not as new, to be looked at with the next object.
+        gc.freeze()
+        gc.unfreeze()
         if was_on:
             gc.enable()
 
