@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STATE ?= state
 ARGS ?=
 
-.PHONY: help setup up up-ha test fuzz lint types layers protos protos-check check bench simulate clean
+.PHONY: help setup up up-ha test fuzz chaos lint types layers protos protos-check check bench simulate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,13 @@ test: $(VENV)/.ready ## run all tests (ARGS="-k name" for some)
 MINUTES ?= 1
 fuzz: $(VENV)/.ready ## throw bad bytes at every service for MINUTES=n
 	@COMPUTEPOOL_FUZZ_SECONDS=$$(($(MINUTES) * 60 / 4)) $(BIN)/python -m pytest -q -s tests/fuzz $(ARGS)
+
+ROUNDS ?= 0
+SEED ?=
+chaos: $(VENV)/.ready ## break a pool under load for MINUTES=n or ROUNDS=n (SEED=s repeats a run)
+	@bash tools/test_servers.sh
+	@PYTHONPATH=tests GRPC_VERBOSITY=NONE $(BIN)/python -m chaos --seed "$(SEED)" \
+		$(if $(filter 0,$(ROUNDS)),--minutes $(MINUTES),--rounds $(ROUNDS)) $(ARGS)
 
 lint: $(VENV)/.ready ## ruff: rules and format
 	$(BIN)/ruff check .

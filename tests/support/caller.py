@@ -28,7 +28,9 @@ ENDED = allocation_pb2.ALLOCATION_STATE_ENDED
 LIVE = (RESERVED, ACTIVE)
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In spite of its name the least time that an attempt to connect is given: with little of it
+    # nobody ever connects on a machine that is busy.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 200),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

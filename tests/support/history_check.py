@@ -182,6 +182,8 @@ class Checker:
         on_it = {k: each for k, each in self._held[agent].items() if each["node"] == node}
         for each in on_it.values():
             used.update(each["amounts"])
+        if not self._nodes:
+            return  # what is asked for before anybody knows what there is
         have = self._nodes.get(node, {})
         over = {what: n for what, n in used.items() if n > have.get(what, 0)}
         if over:

@@ -124,9 +124,14 @@ class RedisHA:
             one.announced = int(proxy.address.rpartition(":")[2])
         one.start()
 
+    @property
+    def processes(self) -> list[Node | Sentinel]:
+        """All of them, servers first."""
+        return [*self.nodes, *self.sentinels]
+
     def proxy(self, one: Node | Sentinel) -> TcpProxy:
         """What stands before this process; everybody reaches it only so."""
-        return self.proxies[[*self.nodes, *self.sentinels].index(one)]
+        return self.proxies[self.processes.index(one)]
 
     def url(self, database: int = 0) -> str:
         """As a broker takes it."""
