@@ -203,7 +203,9 @@ class AgentMachine(RuleBasedStateMachine):
         self._now = Contact(self._now.boot_id, self._now.at_s + silence_s)
         self._keep_contact_terms()
         for held in self._book.held.values():
-            if held.state in {ADMITTED, STARTED} and held.record.spec.contact.after_s:
+            if held.lease_id in self._works._ending:
+                assert self._journal.full, "it is torn down, and could be written down"
+            elif held.state in {ADMITTED, STARTED} and held.record.spec.contact.after_s:
                 assert self._book.contact is not None
                 assert self._now.at_s - self._book.contact.at_s <= 30
 
