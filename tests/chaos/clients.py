@@ -158,8 +158,7 @@ class Client:
                 answer = await call(self._callers[self._present])
             except grpc.aio.AioRpcError as error:
                 reason = reason_of(error)
-                # Without a reason of ours it is gRPC's own, and nobody knows what was done.
-                is_open = error.code() in _OPEN or reason == error.code().name
+                is_open = error.code() in _OPEN or not is_ours(error)
                 outcome = "unknown" if is_open else "refused"
                 self._history.note("answer", call=number, outcome=outcome, reason=reason)
                 if not is_open:
@@ -175,6 +174,11 @@ class Client:
         known = {"create": ("NO_ROOM",), "renew": ("LEASE_ENDED", "NOT_FOUND")}
         if reason not in known.get(op, ("NOT_FOUND",)):
             self.bugs.append(f"{self.name}: {op}: {error.code().name} {reason}: {error.details()}")
+
+
+def is_ours(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a broker said it, and not gRPC itself of a connection that broke."""
+    return any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
 
 
 def grant_of(answer: wire.CreateAllocationResponse) -> dict[str, Any]:
