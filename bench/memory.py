@@ -75,17 +75,19 @@ def measure(out: Output, folder: Path, store: str, params: dict[str, Any]) -> No
 
 
 def serve(large: LargePool, pool: Pool, started: Started) -> list[dict[str, float]]:
-    """Let it work for a while beside its reports; samples of what it takes then."""
+    """Let it work for a while, with another foreign load of 1,000 nodes each second; samples."""
     for at in range(0, LEASES, RENEWED_AT_ONCE):
         renewal = wire.BatchRenewAllocationsRequest(ids=large.leases[at : at + RENEWED_AT_ONCE])
         answer = pool.allocations.BatchRenewAllocations(renewal, timeout=CALL_LIMIT_S)
         if answer.renewed != RENEWED_AT_ONCE:
             raise BenchError(f"{answer.renewed} leases were renewed of {RENEWED_AT_ONCE}")
     come_and_go(pool)
+    pool.fleet("live")
     samples = []
     for _ in range(SAMPLES):
         time.sleep(SERVING_S / SAMPLES)
         samples.append(status(started))
+    pool.fleet("eager")
     settled(pool)
     return samples
 

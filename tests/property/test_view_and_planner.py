@@ -19,6 +19,7 @@ from computepool_broker.ledger.transaction import (
 from computepool_broker.model.amounts import add, shortfall
 from computepool_broker.model.records import Device
 from computepool_broker.placement import change_log, score, shape_index
+from computepool_broker.placement import columns as columns_module
 from computepool_broker.placement.columns import Columns
 from computepool_broker.placement.filters import compile_shape
 from computepool_broker.placement.places import place_on
@@ -142,6 +143,7 @@ def test_the_index_names_the_best_of_all_rows_after_any_changes(
         patch.setattr(shape_index, "LEAST_HELD", held)
         patch.setattr(shape_index, "SCALAR_ROWS", scalar_rows)
         patch.setattr(change_log, "LOG_ROWS", log_rows)
+        patch.setattr(columns_module, "FREE_ROWS", held)
         follower = Follower()
         index = ShapeIndex(follower.columns, spec.shape)
         for change in changes:
