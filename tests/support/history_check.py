@@ -276,6 +276,8 @@ class Checker:
     def _on_whole(self, at_s: float, **_facts: Any) -> None:
         last = self.recoveries[-1]
         last.whole_s = at_s - (last.healed_s or last.begun_s)
+        if last.served_s is None:  # no client asked meanwhile; whoever says this was granted
+            last.served_s = at_s - last.begun_s
 
     def _on_final(
         self, at_s: float, live: list[str], granted: dict[str, Any], findings: list[str]
