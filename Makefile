@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt tools/setup.sh
 up: $(VENV)/.ready ## start a whole pool here: broker, this machine, a simulated region (Ctrl-C stops it)
 	@exec $(BIN)/computepool up --state-dir "$(STATE)" $(ARGS)
 
-up-ha: $(VENV)/.ready ## two brokers over a replicated Redis under load, and keys to break what you like
+up-ha: $(VENV)/.ready ## a broker over a replicated Redis under load, and keys to break what you like
 	@bash tools/test_servers.sh redis-server
 	@exec $(BIN)/computepool up-ha --state-dir "$(STATE)/ha" $(ARGS)
 

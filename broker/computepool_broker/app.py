@@ -65,20 +65,33 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def make_store(url: str) -> Store:
-    """The store that a URL names.
+REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+
+
+def make_store(config: Config) -> Store:
+    """The store that the settings name.
 
     Raises:
         ConfigError: No such kind of store, or no such address.
     """
-    kind, _, rest = url.partition(":")
+    kind, _, rest = config.store.partition(":")
     if kind == "embedded" and rest:
         return EmbeddedStore(Path(rest).expanduser())
-    if kind == "redis":
-        from computepool_broker.store.redis import RedisStore  # noqa: PLC0415 - optional weight
+    if kind in REDIS_SCHEMES:
+        # Optional weight.
+        from computepool_broker.store.redis import RedisStore  # noqa: PLC0415 - see above
+        from computepool_broker.store.redis_address import RedisOptions  # noqa: PLC0415 - see above
 
+        options = RedisOptions(
+            config.redis_replicas,
+            config.redis_ca,
+            config.redis_cert,
+            config.redis_key,
+            config.redis_sentinel_username,
+            config.redis_sentinel_password,
+        )
         try:
-            return RedisStore(url)
+            return RedisStore(config.store, options)
         except ValueError as error:
             raise ConfigError(str(error)) from None
     raise ConfigError(f"store: {kind!r} is neither embedded:FOLDER nor redis://HOST:PORT/DB")
@@ -92,7 +105,7 @@ class Broker:
         self._stop = asyncio.Event()
         self._failed = False
         self.pool = pool = Pool(config, monotonic_ms(), wall_ms)
-        self._store = make_store(config.store)
+        self._store = make_store(config)
         pool.committer = Committer(
             self._store, pool.on_durable, self._store_failed, config.gather_ms / 1000
         )

@@ -10,7 +10,6 @@ from computepool_broker.errors import StoreRefusedError
 from computepool_broker.ledger.state import LedgerState
 from computepool_broker.store.redis import RedisStore
 from computepool_broker.store.redis_checks import check_server
-from computepool_broker.store.redis_client import Address
 from support.ledger_scene import fill_pool
 from support.redis_server import running_redis, valkey_binary
 from support.state_text import lasting
@@ -148,26 +147,3 @@ def test_a_node_of_a_cluster_is_refused() -> None:
     info = {"redis_version": "7.0.15", "role": "master", "cluster_enabled": 1}
     with pytest.raises(StoreRefusedError, match="cluster-enabled no"):
         check_server("here", info, GOOD_SETTINGS)
-
-
-def test_an_address_is_read_with_its_defaults() -> None:
-    assert Address.parse("redis://h") == Address("h", 6379, 0, None, None)
-    assert Address.parse("redis://u:p%40@[::1]:7000/3") == Address("::1", 7000, 3, "u", "p@")
-    assert str(Address.parse("redis://u:secret@h:7/3")) == "redis://h:7/3"
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis:h",
-        "redis://",
-        "rediss://h",
-        "redis://h:port",
-        "redis://h:99999",
-        "redis://h/name",
-        "redis://h/0?socket_timeout=0",
-    ],
-)
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^store: "):
-        Address.parse(url)

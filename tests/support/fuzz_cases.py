@@ -108,6 +108,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     "ListCenters": [{"filter": "use_percent > 1", "orderBy": "devices_free desc"}],
     "ListNodes": [{"center": "c1", "pageSize": 1}, {"filter": "labels.k = v"}],
     "ListAgents": [{"orderBy": "last_sync_age_ms desc"}],
+    "ListBrokers": [{}],
     "ForgetAgent": [{"agent": "a2"}],
     "Cordon": [{"node": "n1", "message": "fans"}, {"center": "c2"}],
     "Uncordon": [{"node": "n1"}, {"center": "c2"}],

@@ -177,11 +177,18 @@ def running_redis(
     appendfsync: str = "everysec",
     *,
     binary: str = "",
-    around: Callable[[list[str]], list[str]] = list,
     **settings: str,
 ) -> Iterator[RedisServer]:
     """A server for the length of a block."""
-    server = RedisServer(folder, appendfsync, binary=binary, around=around, **settings)
+    with started(
+        RedisServer(folder, appendfsync, binary=binary, around=list, **settings)
+    ) as server:
+        yield server
+
+
+@contextmanager
+def started(server: RedisServer) -> Iterator[RedisServer]:
+    """A server that was made already, for the length of a block."""
     server.start()
     try:
         yield server

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
 from computepool.v1 import inventory_pb2 as wire
 from computepool.v1 import inventory_pb2_grpc
+from computepool_broker import __version__
 from computepool_broker.errors import InvalidArgumentError
 from computepool_broker.model.accelerators import DEFAULT_PRECISION, catalogue
 from computepool_broker.rpc import from_wire, limits, to_wire
@@ -48,6 +50,25 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         self._pool = pool
         self._lists = lists
         self._watches = watches
+        self._name = secrets.token_hex(8)
+        self._began_s = time.monotonic()
+
+    async def ListBrokers(
+        self, _: wire.ListBrokersRequest, __: Context
+    ) -> wire.ListBrokersResponse:
+        """See the contract: the one broker that its store is for."""
+        state = self._pool.state
+        mark = to_wire.mark(self._agents.mark())
+        me = wire.Broker(
+            name=self._name,
+            address=self._pool.config.listen,
+            version=__version__,
+            uptime_ms=int((time.monotonic() - self._began_s) * 1000),
+            agents=sum(life.session > 0 for life in self._pool.lives.values()),
+            chores=True,
+            revision=state.revision,
+        )
+        return wire.ListBrokersResponse(brokers=[me], mark=mark)
 
     async def GetView(self, request: wire.GetViewRequest, _: Context) -> wire.GetViewResponse:
         """See the contract."""

@@ -14,8 +14,9 @@ and a batch that was still under way when its broker gave up is either in the da
 next broker loads it, or refused.
 
 Files beside this one: redis_keys.py (every key), redis_batch.py (what the script is sent),
-redis_commit.lua and redis_take_over.lua, redis_client.py (the connection), redis_checks.py (what
-the server must be like), redis_loading.py (reading it all back).
+redis_commit.lua and redis_take_over.lua, redis_connection.py (finding the primary), redis_checks.py
+(what it must be like), redis_client.py (what is asked of it), redis_loading.py (reading it all
+back).
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from computepool_broker.ledger.ledger import Ledger
 from computepool_broker.ledger.transaction import Committed, Outcome, Transaction
 from computepool_broker.store import redis_checks, redis_keys
 from computepool_broker.store.loading import fill
+from computepool_broker.store.redis_address import Address, RedisOptions
 from computepool_broker.store.redis_batch import Batch, Recorder
-from computepool_broker.store.redis_client import Address, RedisClient, opening
+from computepool_broker.store.redis_client import RedisClient
+from computepool_broker.store.redis_connection import Connector, opening
 from computepool_broker.store.redis_loading import Kept, parse
 
 if TYPE_CHECKING:
@@ -46,16 +49,18 @@ WHATEVER_WAS_WRITTEN = ("*", "*")
 class RedisStore:
     """See the module. One event loop; the last broker to open a database has it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, options: RedisOptions | None = None) -> None:
         """Nothing is connected before `open`.
 
         Args:
-            url: redis://[user:password@]host[:port][/database]
+            url: As redis_address.py lists them.
+            options: What else is asked of the server; by default nothing.
 
         Raises:
-            ValueError: It is no such URL.
+            ValueError: It is no such URL, or a PEM file cannot be used.
         """
         self._address = Address.parse(url)
+        self._connector = Connector(self._address, options or RedisOptions())
         self._instance = secrets.token_hex(8)
         self._client: RedisClient | None = None
         self._durable = False
@@ -86,7 +91,9 @@ class RedisStore:
 
     async def open(self, state: LedgerState) -> None:
         """See Store.open. Takes the database over from a broker that still has it."""
-        self._client = client = RedisClient(self._address)
+        connection, facts = await self._connector.connect(first=True)
+        self._durable = facts.appendfsync == "always"
+        self._client = client = RedisClient(connection)
         try:
             with opening(self._address):
                 await self._open(client, state)
@@ -147,6 +154,9 @@ class RedisStore:
             raise OutcomeUnknownError("the store has failed; retry with the same request_id")
         try:
             reply = await self._client.commit(batch.keys(), argument)
+            replicas = self._connector.replicas
+            if reply == "OK" and replicas and not await self._client.replicated(replicas):
+                reply = f"{replicas} replicas did not confirm it in time"
         except BaseException as error:
             # Never sent again: the first may have come through.
             self._broken = error
@@ -158,16 +168,14 @@ class RedisStore:
         if reply != "OK":
             self._broken = RuntimeError(reply)
             raise OutcomeUnknownError(
-                f"{self._address} refused a commit ({reply}): another broker has taken the "
-                "database over, or it was changed by hand; retry with the same request_id"
+                f"{self._address} did not take a commit ({reply}): too few replicas follow it, "
+                "another broker has taken the database over, or it was changed by hand; retry "
+                "with the same request_id"
             )
 
     # -- opening ---------------------------------------------------------------------------
 
     async def _open(self, client: RedisClient, state: LedgerState) -> None:
-        info, settings = await client.server()
-        redis_checks.check_server(str(self._address), info, settings)
-        self._durable = settings["appendfsync"] == "always"
         kept = await self._load(client)
         self._recorder = Recorder(state)
         fill(state, kept.tables)

@@ -1,74 +1,32 @@
-"""The connection to Redis: every call with a deadline, none repeated on its own.
+"""What the store asks of Redis: every call with a deadline, none repeated on its own.
 
-The one module that imports `redis`. What goes wrong while a store is opened becomes a
-StoreRefusedError (somebody has to change something) or a ConnectionError (try again later).
+How the connection comes about, and what the server must be like, is the affair of
+redis_connection.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import unquote, urlsplit
 
 from redis import exceptions as errors
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
 
-from computepool_broker.errors import StoreRefusedError
 from computepool_broker.store import redis_keys as keys
+from computepool_broker.store.redis_dial import hang_up
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
+
+    from redis.asyncio import Redis
 
 DEADLINE_S = 5.0
 """Seconds for one call; a commit that takes longer has an unknown outcome."""
 FIELDS_PER_CALL = 2000
 """Fields read in one go while loading, so that other clients of the server are served between."""
 NODES_PER_CALL = 500
-SETTINGS = ("maxmemory-policy", "appendonly", "appendfsync")
-
-
-class Address(NamedTuple):
-    """Where a Redis is."""
-
-    host: str
-    port: int
-    database: int
-    username: str | None
-    password: str | None
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """Read redis://[user:password@]host[:port][/database].
-
-        Raises:
-            ValueError: It is no such URL. The text does not show the password.
-        """
-        parts = urlsplit(url)
-        where = "redis://HOST:PORT/DATABASE"
-        if parts.scheme != "redis" or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"store: must be {where}, without options")
-        database = parts.path.strip("/") or "0"
-        if not database.isdecimal():
-            raise ValueError(f"store: the database in {where} must be a number, not {database!r}")
-        try:
-            port = parts.port or 6379
-        except ValueError:
-            raise ValueError(f"store: the port in {where} is no port") from None
-        return cls(
-            parts.hostname,
-            port,
-            int(database),
-            unquote(parts.username) if parts.username else None,
-            unquote(parts.password) if parts.password else None,
-        )
-
-    def __str__(self) -> str:
-        return f"redis://{self.host}:{self.port}/{self.database}"
+REPLICAS_MS = 2_000
+"""Within it replicas must have a commit."""
 
 
 class RawTables(NamedTuple):
@@ -87,24 +45,9 @@ class RawTables(NamedTuple):
 class RedisClient:
     """One connection."""
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self._redis = Redis(
-            host=address.host,
-            port=address.port,
-            db=address.database,
-            username=address.username,
-            password=address.password,
-            protocol=3,
-            decode_responses=True,
-            single_connection_client=True,
-            client_name="computepool-broker",
-            socket_timeout=DEADLINE_S,
-            socket_connect_timeout=DEADLINE_S,
-            # A repeated commit would be a second one, if the first had come through.
-            retry=Retry(NoBackoff(), 0),
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
+    def __init__(self, redis: Redis) -> None:
+        """Take over a connection that redis_connection.py has made."""
+        self._redis = redis
         folder = Path(__file__).parent
         self._commit = _Script(self._redis, (folder / "redis_commit.lua").read_text())
         self._take_over = _Script(self._redis, (folder / "redis_take_over.lua").read_text())
@@ -117,17 +60,17 @@ class RedisClient:
         """
         return str(await self._commit.run(key_names, (argument,)))
 
+    async def replicated(self, replicas: int) -> bool:
+        """Whether so many replicas have all that was written here, within REPLICAS_MS.
+
+        Raises:
+            redis.exceptions.RedisError, OSError, TimeoutError: It cannot be known.
+        """
+        return int(await _timely(self._redis.wait(replicas, REPLICAS_MS))) >= replicas
+
     async def take_over(self, arguments: Sequence[str]) -> bool:
         """Run the script of the fence."""
         return bool(await self._take_over.run((keys.META,), arguments))
-
-    async def server(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the server says of itself (INFO) and its settings."""
-        info = await _timely(self._redis.info())
-        settings: dict[str, str] = {}
-        for name in SETTINGS:
-            settings |= await _timely(self._redis.config_get(name))
-        return info, settings
 
     async def meta(self) -> dict[str, str]:
         """The meta hash; empty when there is no store."""
@@ -179,8 +122,7 @@ class RedisClient:
 
     async def close(self) -> None:
         """Hang up."""
-        with contextlib.suppress(errors.RedisError, OSError):
-            await self._redis.aclose()
+        await hang_up(self._redis)
 
 
 class _Script:
@@ -209,39 +151,3 @@ class _Script:
 async def _timely(call: Awaitable[Any]) -> Any:
     async with asyncio.timeout(DEADLINE_S):
         return await call
-
-
-@contextlib.contextmanager
-def opening(address: Address) -> Iterator[None]:
-    """Say in our words what goes wrong while a store is being opened.
-
-    Raises:
-        StoreRefusedError: A setting, the password or the rights have to be changed.
-        ConnectionError: The server cannot be reached now.
-    """
-    try:
-        yield
-    except errors.AuthenticationError as error:
-        raise StoreRefusedError(
-            f"{address} refuses the login ({error}): set user and password in the store's URL, "
-            "redis://USER:PASSWORD@HOST:PORT/DATABASE"
-        ) from error
-    except errors.NoPermissionError as error:
-        raise StoreRefusedError(
-            f"{address} does not permit what the store needs ({error}): give the user "
-            "~{computepool}* +@read +@write +@scripting +@connection +info +config|get"
-        ) from error
-    except errors.BusyLoadingError as error:
-        raise ConnectionError(f"{address} is still loading its data; start again then") from error
-    except (errors.ConnectionError, errors.TimeoutError, OSError) as error:
-        raise ConnectionError(f"{address} cannot be reached: {error}") from error
-    except UnicodeDecodeError as error:
-        raise StoreRefusedError(
-            f"{address} holds under {keys.PREFIX} what is no text ({error}): none of ours. Use "
-            "another database number, or delete it"
-        ) from error
-    except errors.RedisError as error:
-        raise StoreRefusedError(
-            f"{address} cannot hold the store: {error}. Use another database number, or delete the "
-            f"keys under {keys.PREFIX} that are none of ours"
-        ) from error

@@ -271,6 +271,8 @@ def opening(where: object, advice: Advice = OF_SERVER) -> Iterator[None]:
             "another database number, or delete it"
         ) from error
     except errors.RedisError as error:
+        if str(error).startswith("NOREPLICAS"):
+            raise ConnectionError(f"{where} waits for its replicas: {error}") from error
         raise StoreRefusedError(_what_it_cannot(where, error)) from error
 
 

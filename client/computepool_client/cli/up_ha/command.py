@@ -26,7 +26,16 @@ class Options:
             " $XDG_STATE_HOME, or in ~/.local/state. What an earlier run left there is removed.",
         ),
     ] = None
-    brokers: Annotated[int, typer.Option(min=1, max=9, metavar="N", help="How many brokers.")] = 2
+    brokers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=9,
+            metavar="N",
+            help="How many brokers. So far a store is for one at a time: several take it from each"
+            " other.",
+        ),
+    ] = 1
     replicas: Annotated[
         int | None,
         typer.Option(
