@@ -104,23 +104,16 @@ class OutcomeUnknownError(PoolError):
     reason = "OUTCOME_UNKNOWN"
 
 
-class NotAcknowledgedError(OutcomeUnknownError):
-    """It was done, or may have been, but the level asked for was not reached in time.
+class StoreUnavailableError(PoolError):
+    """The store takes nothing now; nothing was changed."""
 
-    metadata "ack_level" names the level, "allocation_id" the allocation where that is known.
-    """
-
-
-class AckLevelUnavailableError(PoolError):
-    """The store cannot give the level of acknowledgement; nothing was changed."""
-
-    reason = "ACK_LEVEL_UNAVAILABLE"
+    reason = "STORE_UNAVAILABLE"
 
 
-class StoreFullError(PoolError):
-    """The store is short of room: nothing was changed, and nothing new is granted for now."""
+class ContendedError(PoolError):
+    """Other brokers were faster, again and again; nothing was changed."""
 
-    reason = "STORE_FULL"
+    reason = "CONTENDED"
 
 
 class RequestIdReusedError(PoolError):

@@ -28,6 +28,10 @@ def check(state: LedgerState, tx: Transaction) -> Rejected | None:
     """Say why `tx` cannot be committed on `state`, or None when it can."""
     if tx.epoch != state.epoch:
         return Rejected(RejectReason.EPOCH, str(state.epoch))
+    if tx.sessions or tx.renew or tx.unrenewed or tx.nodes:
+        rejected = _check_conditions(state, tx)
+        if rejected is not None:
+            return rejected
     for put in tx.puts:
         present = state.allocations.get(put.id)
         if (present.revision if present is not None else 0) != put.expected:
@@ -40,6 +44,26 @@ def check(state: LedgerState, tx: Transaction) -> Rejected | None:
             if holder is not None:
                 return Rejected(RejectReason.REQUEST_ID_TAKEN, holder)
     return _check_reserve(state, tx) if tx.reserve else None
+
+
+def _check_conditions(state: LedgerState, tx: Transaction) -> Rejected | None:
+    """What must still be as its planner saw it, besides records and amounts."""
+    for name, session in tx.sessions:
+        agent = state.agents.get(name)
+        if (agent.record.session if agent is not None else 0) != session:
+            return Rejected(RejectReason.SESSION, name)
+    for renewal in tx.renew:
+        present = state.allocations.get(renewal.id)
+        if present is None or present.revision != renewal.expected:
+            return Rejected(RejectReason.RECORD_CHANGED, renewal.id)
+    for allocation_id, count in tx.unrenewed:
+        if state.renewals.get(allocation_id, 0) != count:
+            return Rejected(RejectReason.RENEWED, allocation_id)
+    for put in tx.nodes:
+        book = state.nodes.get(put.name) if put.record is None else None
+        if book is not None and book.leases:
+            return Rejected(RejectReason.NODE_IN_USE, put.name)
+    return None
 
 
 def _check_reserve(state: LedgerState, tx: Transaction) -> Rejected | None:

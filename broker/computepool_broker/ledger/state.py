@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from computepool_broker.ledger.touched import Touched
-from computepool_broker.ledger.transaction import Blocker
+from computepool_broker.ledger.transaction import Blocker, PutAgent
 from computepool_broker.model.amounts import (
     add,
     subtract,
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
     from computepool_broker.ledger.transaction import (
         EpochStart,
-        PutAgent,
+        PutCenter,
         PutNode,
         SetBlockers,
         Transaction,
     )
+    from computepool_broker.model.records import NodeRecord
 
 
 MOST_EPOCHS = 1_000
@@ -95,6 +96,8 @@ class LedgerState:
         epochs: For every past epoch the last revision of it that the store surely knows.
         forgotten_through: The highest revision of a record that was dropped: whoever has seen the
             changes up to there has missed no end of an allocation.
+        renewals: How often each allocation was renewed, where brokers share a store; a number grows
+            with every renewal, and says nothing else.
         moving: Leases that no report has shown yet, or that are being torn down; the view tells
             their amounts apart.
         moved: Leases that have come into `moving`, changed in it or left it since whoever follows
@@ -116,6 +119,7 @@ class LedgerState:
     allocations: dict[str, Allocation] = field(default_factory=dict)
     allocation_ids: SortedIds = field(default_factory=SortedIds)
     request_ids: dict[tuple[str, str], str] = field(default_factory=dict)
+    renewals: dict[str, int] = field(default_factory=dict)
     moving: dict[str, LeaseRef] = field(default_factory=dict)
     moved: set[str] | None = None
     by_state: list[int] = field(default_factory=lambda: [0] * (max(AllocationState) + 1))
@@ -151,8 +155,7 @@ class LedgerState:
         for put_agent in tx.agents:
             self._fold_agent(put_agent)
         for put_center in tx.centers:
-            self.centers[put_center.name] = CenterBook(put_center.cordoned, put_center.message)
-            self._center_blockers(put_center.name)
+            self.fold_center(put_center)
         for put_node in tx.nodes:
             self._fold_node(put_node)
         for change in tx.blockers:
@@ -169,6 +172,9 @@ class LedgerState:
         for allocation_id in tx.bind:
             bound = self.allocations[allocation_id]
             self.request_ids[bound.tenant, bound.request_id] = allocation_id
+        for renewal in tx.renew:
+            self.renewals[renewal.id] = self.renewals.get(renewal.id, 0) + 1
+            self.touched.renewed.append(renewal.id)
         if tx.new_epoch is not None:
             self.start_epoch(tx.new_epoch)
         for book in changed.values():
@@ -188,27 +194,43 @@ class LedgerState:
 
     def _put(self, allocation_id: str, record: Allocation | None, revision: int) -> None:
         old = self.allocations.get(allocation_id)
-        if old is not None:
-            self._unindex(old)
         if record is None:
             if old is not None:
                 self.forgotten_through = max(self.forgotten_through, old.revision)
-                del self.allocations[allocation_id]
-                self.allocation_ids.leave(self.allocations.__contains__)
                 key = (old.tenant, old.request_id)
                 if self.request_ids.get(key) == allocation_id:
                     del self.request_ids[key]
+                self.touched.forgotten.append(allocation_id)
+            self.replace_record(allocation_id, None)
             return
         record.revision = revision
         for part in record.parts:
             if part.revision == NEW:
                 part.revision = revision
-        if old is None:
-            self.allocation_ids.add(allocation_id)
-        self.allocations[allocation_id] = record
-        self._index(record)
+        self.replace_record(allocation_id, record)
+        if record.state not in LIVE_STATES:
+            self.renewals.pop(allocation_id, None)
         self.touched.allocations[allocation_id] = record
         self.touched.note_step(old, record)
+
+    def replace_record(self, allocation_id: str, record: Allocation | None) -> None:
+        """Put one record in the place of another, with all that is derived from them.
+
+        Its revisions are as they should be, and its request_id is bound or not; amounts follow
+        by themselves. For fold, and for taking a fold back.
+        """
+        old = self.allocations.get(allocation_id)
+        if old is not None:
+            self._unindex(old)
+        if record is not None:
+            if old is None:
+                self.allocation_ids.add(allocation_id)
+            self.allocations[allocation_id] = record
+            self._index(record)
+        elif old is not None:
+            del self.allocations[allocation_id]
+            self.allocation_ids.leave(self.allocations.__contains__)
+            self.renewals.pop(allocation_id, None)
 
     def _index(self, record: Allocation) -> None:
         self.by_state[record.state] += 1
@@ -253,12 +275,7 @@ class LedgerState:
         name, record = put
         book = self.nodes.get(name)
         if record is None:
-            if book is not None:
-                agent = self.agents[book.record.agent]
-                agent.nodes.discard(name)
-                agent.gone.discard(name)
-                del self.nodes[name]
-                self.on_node_gone(book)
+            self.drop_node(name)
             return
         if book is None:
             book = self.nodes[name] = NodeBook(record, capacity_of(record))
@@ -270,18 +287,57 @@ class LedgerState:
             agent = self.agents[record.agent]
             book.follow(record)
         (agent.gone.add if record.gone else agent.gone.discard)(name)
+        kept = Blocker.CORDONED | Blocker.AGENT_NOT_ACTIVE | Blocker.SUSPECT | Blocker.CONFLICT
+        book.blockers = book.blockers & kept | self._bits_of(record)
+        self.on_node(book)
+
+    def _bits_of(self, record: NodeRecord) -> int:
+        """Blockers that follow from a node's record and its center."""
         bits = (Blocker.UNSCHEDULABLE if record.unschedulable else 0) | (
             Blocker.GONE if record.gone else 0
         )
         center = self.centers.get(record.center)
         if center is not None and center.cordoned:
             bits |= Blocker.CENTER_CORDONED
-        kept = Blocker.CORDONED | Blocker.AGENT_NOT_ACTIVE | Blocker.SUSPECT | Blocker.CONFLICT
-        book.blockers = book.blockers & kept | bits
+        return bits
+
+    def drop_node(self, name: str) -> None:
+        """Take a node out of the pool, if it is there."""
+        book = self.nodes.pop(name, None)
+        if book is not None:
+            agent = self.agents[book.record.agent]
+            agent.nodes.discard(name)
+            agent.gone.discard(name)
+            self.on_node_gone(book)
+
+    def restore_node(self, book: NodeBook, record: NodeRecord, bits: int, message: str) -> None:
+        """Put a node back as it was before a fold; `bits` are the blockers that folds set."""
+        name, agent = record.name, self.agents[record.agent]
+        self.nodes[name] = book
+        agent.nodes.add(name)
+        book.follow(record)
+        (agent.gone.add if record.gone else agent.gone.discard)(name)
+        blockers = bits & (Blocker.CORDONED | Blocker.SUSPECT) | self._bits_of(record)
+        if agent.state is not AgentState.ACTIVE:
+            blockers |= Blocker.AGENT_NOT_ACTIVE
+        if book.conflicts:
+            blockers |= Blocker.CONFLICT
+        book.blockers, book.message = blockers, message
         self.on_node(book)
+
+    def restore_agent(self, book: AgentBook, record: AgentRecord, state: AgentState) -> None:
+        """Put an agent back as it was before a fold."""
+        self.agents[record.name] = book
+        self._fold_agent(PutAgent(record.name, record, state))
+
+    def fold_center(self, put: PutCenter) -> None:
+        """Apply what an operator said of a center."""
+        self.centers[put.name] = CenterBook(put.cordoned, put.message)
+        self._center_blockers(put.name)
 
     def _fold_agent(self, put: PutAgent) -> None:
         name, record, state = put
+        self.touched.sessions.append(name)
         book = self.agents.get(name)
         if record is None:
             self.agents.pop(name, None)

@@ -20,6 +20,10 @@ class Touched:
         granted: Allocations made, but for adopted ones, which are only counted.
         activated: Allocations that became ACTIVE.
         ended: Allocations that ended for their tenants.
+        begun: Allocations whose time begins: made or adopted.
+        renewed: Allocations that were given their time anew.
+        forgotten: Ids of records that were dropped.
+        sessions: Agents whose record was put.
     """
 
     allocations: dict[str, Allocation] = field(default_factory=dict)
@@ -28,10 +32,22 @@ class Touched:
     adopted: int = 0
     activated: list[Allocation] = field(default_factory=list)
     ended: list[Allocation] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    renewed: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
+
+    @property
+    def anything(self) -> bool:
+        """Whether anybody has to be told."""
+        return bool(
+            self.allocations or self.agents or self.renewed or self.forgotten or self.sessions
+        )
 
     def note_step(self, before: Allocation | None, now: Allocation) -> None:
         """Note the step in an allocation's life that a change is, if it is one."""
         if before is None:
+            self.begun.append(now.id)
             if now.adopted:
                 self.adopted += 1
             else:

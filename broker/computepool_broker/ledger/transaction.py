@@ -6,6 +6,7 @@ fine-grained: "does it still fit", never "has anything changed".
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,6 +89,17 @@ class PutCenter(NamedTuple):
     message: str = ""
 
 
+class Renewal(NamedTuple):
+    """Count a renewal, provided that the record is as expected: renewing an ended lease must fail.
+
+    Attributes:
+        expected: Revision of the present record.
+    """
+
+    id: str
+    expected: int
+
+
 class EpochStart(NamedTuple):
     """A new epoch begins because continuity is in doubt.
 
@@ -106,6 +118,9 @@ class Transaction(NamedTuple):
     Attributes:
         epoch: The epoch that it was planned in; another one rejects it.
         bind: Allocations whose (tenant, request_id) must be free, and is theirs from now on.
+        sessions: Agents that must still have these sessions; 0 for one that must not be known.
+        renew: Renewals to count; expiry is conditional on their number.
+        unrenewed: Allocations that must have been renewed so often, and no oftener.
     """
 
     epoch: int
@@ -118,6 +133,9 @@ class Transaction(NamedTuple):
     agents: tuple[PutAgent, ...] = ()
     centers: tuple[PutCenter, ...] = ()
     new_epoch: EpochStart | None = None
+    sessions: tuple[tuple[str, int], ...] = ()
+    renew: tuple[Renewal, ...] = ()
+    unrenewed: tuple[tuple[str, int], ...] = ()
 
 
 class RejectReason(Enum):
@@ -129,6 +147,9 @@ class RejectReason(Enum):
     NODE_UNKNOWN = "NODE_UNKNOWN"
     NOT_SCHEDULABLE = "NOT_SCHEDULABLE"
     NO_FIT = "NO_FIT"
+    NODE_IN_USE = "NODE_IN_USE"
+    SESSION = "SESSION"
+    RENEWED = "RENEWED"
 
 
 class Rejected(NamedTuple):
@@ -140,15 +161,18 @@ class Rejected(NamedTuple):
     missing: int = 0
 
 
-class Committed(NamedTuple):
-    """It happened.
+@dataclass(slots=True)
+class Committed:
+    """It happened; with a shared store: it is assumed, until the verdict on its batch is there.
 
     Attributes:
         revision: The store's revision after it. Volatile changes (capacity, states of agents)
             do not raise it.
+        undone: The verdict was that it did not happen.
     """
 
     revision: int
+    undone: bool = field(default=False, compare=False)
 
 
 Outcome = Committed | Rejected

@@ -34,6 +34,9 @@ from computepool_broker.model.request import (
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _quoted = json.encoder.encode_basestring
 
+ABSOLUTE = 1 << 62
+"""A base that no revision is above."""
+
 Pairs = tuple[tuple[str, Any], ...]
 
 
@@ -54,12 +57,18 @@ class Encoder:
     def __init__(self) -> None:
         self._spec: Memo[Spec, str] = Memo(_encode, len)
 
-    def allocation(self, a: Allocation) -> str:
+    def allocation(self, a: Allocation, base: int = ABSOLUTE) -> str:
         """An allocation as one JSON array, version first.
 
         Put together by hand: every commit does it, and json's own walk takes half as long again.
+
+        Args:
+            a: The allocation.
+            base: Revisions above it are written as counted from it, below 0: a planner that
+                shares its store with others does not know yet what they will be.
         """
-        parts = ",".join([_part_text(p) for p in a.parts])
+        parts = ",".join([_part_text(p, base) for p in a.parts])
+        revision = a.revision if a.revision <= base else base - a.revision
         labels = _encode(a.labels) if a.labels else "[]"
         flags = _encode(a.flags) if a.flags else "[]"
         return (
@@ -67,15 +76,16 @@ class Encoder:
             f'"{a.digest.hex()}",{self._spec(a.spec)},[{parts}],{a.created_ms},'
             f"{_quoted(a.description)},{labels},{+a.state},{+a.end_reason},"
             f"{_quoted(a.end_message)},{a.refusals},{'true' if a.adopted else 'false'},"
-            f"{flags},{a.revision}]"
+            f"{flags},{revision}]"
         )
 
 
-def _part_text(p: Part) -> str:
+def _part_text(p: Part, base: int) -> str:
     amounts = ",".join([f"[{_quoted(key)},{amount}]" for key, amount in p.amounts])
+    revision = p.revision if p.revision <= base else base - p.revision
     return (
         f"[{p.index},{p.place_revision},{_quoted(p.node)},{_quoted(p.model)},[{amounts}],"
-        f"{+p.state},{p.revision}]"
+        f"{+p.state},{revision}]"
     )
 
 
@@ -85,8 +95,8 @@ class Decoder:
     def __init__(self) -> None:
         self._specs: dict[str, Spec] = {}
 
-    def allocation(self, text: str) -> Allocation:
-        """The other way round.
+    def allocation(self, text: str, base: int = 0) -> Allocation:
+        """The other way round; revisions below 0 count from `base`.
 
         Raises:
             ValueError: The text is not such a record.
@@ -94,7 +104,15 @@ class Decoder:
         row = _row("allocation", text)
         parts = tuple(
             [
-                Part(i, place, node, model, _pairs(amounts), PartState(state), revision)
+                Part(
+                    i,
+                    place,
+                    node,
+                    model,
+                    _pairs(amounts),
+                    PartState(state),
+                    revision if revision >= 0 else base - revision,
+                )
                 for i, place, node, model, amounts, state, revision in row[6]
             ]
         )
@@ -114,7 +132,7 @@ class Decoder:
             row[13],
             row[14],
             tuple(row[15]),
-            row[16],
+            row[16] if row[16] >= 0 else base - row[16],
         )
 
     def _spec(self, row: list[Any]) -> Spec:

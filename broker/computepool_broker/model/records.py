@@ -163,7 +163,11 @@ class NodeRecord(NamedTuple):
 
 
 class AgentRecord(NamedTuple):
-    """An agent as it introduced itself in its last session."""
+    """An agent as it introduced itself in its last session.
+
+    Attributes:
+        broker: The broker that has its session, where several share a store.
+    """
 
     name: str
     journal_id: str
@@ -173,6 +177,7 @@ class AgentRecord(NamedTuple):
     role: str
     version: str = ""
     backend: str = ""
+    broker: str = ""
 
 
 class AgentState(IntEnum):

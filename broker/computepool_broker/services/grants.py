@@ -18,7 +18,7 @@ from computepool_broker.errors import (
     RequestIdReusedError,
 )
 from computepool_broker.ledger import lifecycle
-from computepool_broker.ledger.transaction import Committed, Transaction
+from computepool_broker.ledger.transaction import Committed, Renewal, Transaction
 from computepool_broker.model.amounts import add, subtract
 from computepool_broker.model.records import LIVE_STATES, Allocation, EndReason
 from computepool_broker.model.request import digest_of
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from computepool_broker.services.ids import AllocationIds
     from computepool_broker.services.pool import Pool
 
+    Done = dict[int, tuple["Granted | PoolError", Committed | None]]
     Planned = tuple[Allocation, Sequence[Place]]
     Stage = Callable[[Transaction], Outcome]
 
@@ -88,27 +89,44 @@ class Grants:
                 return Granted(known, duplicate=True)
         draft, places = self._plan(call, digest)
         self._commit(stage, lifecycle.grant(self._pool.state, draft, places))
-        self._granted(draft)
         return Granted(draft, duplicate=False)
 
-    def create_each(self, stage: Stage, calls: Sequence[Create]) -> list[Granted | PoolError]:
+    def create_each(
+        self, stage: Stage, calls: Sequence[Create], done: Done | None = None
+    ) -> list[Granted | PoolError]:
         """Grant each request by itself; what came of each, in their order.
 
         Equal requests of one part are planned and committed together, which costs a third less.
         So they come one after the other, where the first of them stands.
+
+        Args:
+            stage: Stages transactions.
+            calls: What is asked for.
+            done: What an earlier run of the same job has done, for it to be done but once.
         """
-        results: dict[int, Granted | PoolError] = {}
-        for group in _alike(calls):
+        done = {} if done is None else done
+        for at in [at for at, (_, outcome) in done.items() if outcome and outcome.undone]:
+            del done[at]
+        results: dict[int, Granted | PoolError] = {at: result for at, (result, _) in done.items()}
+        left_over = [at for at in range(len(calls)) if at not in done]
+        last = _Last(stage)
+        for group in _alike(calls, left_over):
+            last.outcome = None
             try:
-                left = self._create_alike(stage, calls, group, results) if len(group) > 1 else group
+                left = (
+                    self._create_alike(last, calls, group, results) if len(group) > 1 else group
+                )
             except PoolError as error:  # the store has failed
                 left = []
                 results.update(dict.fromkeys(group, error))
+            done.update((at, (results[at], last.outcome)) for at in group if at not in left)
             for at in left:
+                last.outcome = None
                 try:
-                    results[at] = self.create(stage, calls[at])
+                    results[at] = self.create(last, calls[at])
                 except PoolError as error:
                     results[at] = error
+                done[at] = results[at], last.outcome
         return [results[at] for at in range(len(calls))]
 
     def create_all(self, stage: Stage, calls: Sequence[Create]) -> list[Granted]:
@@ -154,6 +172,10 @@ class Grants:
         _check_etag(allocation, etag)
         ttl = ttl_s or allocation.spec.ttl_s
         tx = lifecycle.change_spec_ttl(pool.state, allocation, ttl)
+        if pool.committer.shared:
+            # Whoever does the chores must hear of it, and must not have ended it already.
+            renewal = (Renewal(allocation_id, allocation.revision),)
+            tx = (tx or Transaction(pool.state.epoch))._replace(renew=renewal)
         if tx is not None:
             stage(tx)
             allocation = pool.state.allocations[allocation_id]
@@ -290,19 +312,28 @@ class Grants:
         """Commit all of them, or none."""
         steps = [lifecycle.grant(self._pool.state, draft, places) for draft, places in plans]
         self._commit(stage, _joined(steps))
-        for draft, _ in plans:
-            self._granted(draft)
-
-    def _granted(self, draft: Allocation) -> None:
-        self._pool.start_clocks(draft)
-        self._pool.grants += 1
 
 
-def _alike(calls: Sequence[Create]) -> Iterable[list[int]]:
-    """Places of the calls, those of equal plain requests together."""
+class _Last:
+    """Stages, and remembers the last outcome."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.outcome: Committed | None = None
+
+    def __call__(self, tx: Transaction) -> Outcome:
+        """Stage one."""
+        outcome = self._stage(tx)
+        if isinstance(outcome, Committed):
+            self.outcome = outcome
+        return outcome
+
+
+def _alike(calls: Sequence[Create], chosen: Iterable[int]) -> Iterable[list[int]]:
+    """Places of the chosen calls, those of equal plain requests together."""
     groups: dict[int, list[int]] = {}
-    for at, call in enumerate(calls):
-        spec = call.spec
+    for at in chosen:
+        spec = calls[at].spec
         plain = spec.parts == 1 and spec.power is None
         # By identity: equal requests that came lately share one value (from_wire.SpecReader).
         groups.setdefault(id(spec) if plain else -1 - at, []).append(at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from computepool_broker.ledger.adoption import ADOPTABLE
@@ -11,12 +12,18 @@ if TYPE_CHECKING:
     from computepool_broker.model.records import AgentRecord, NodeRecord
 
 
-class Mark(NamedTuple):
-    """Which commit of which life of which store."""
+@dataclass(slots=True)
+class Mark:
+    """Which commit of which life of which store.
+
+    In an answer to an agent it is filled in by the commit (services/committer.py): `revision` can
+    still move while others may come first.
+    """
 
     identity: str
     epoch: int
     revision: int
+    agent: str = field(default="", compare=False)
 
 
 class Open(NamedTuple):
@@ -87,3 +94,4 @@ class Answer(NamedTuple):
     least_gap_ms: int
     want_full: bool = False
     part_accepted: bool = False
+    more: bool = False

@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING
 from computepool_broker.control.clock import ServiceClock
 from computepool_broker.control.ttl import Deadlines
 from computepool_broker.ledger.state import LedgerState
-from computepool_broker.model.records import AgentState, AllocationState
+from computepool_broker.model.records import LIVE_STATES, AgentState, AllocationState
 from computepool_broker.placement.columns import Columns
 from computepool_broker.placement.planner import Planner
+from computepool_broker.services.messages import Mark
 from computepool_broker.services.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from computepool_broker.config import Config
     from computepool_broker.ledger.reconcile import Held
     from computepool_broker.ledger.touched import Touched
     from computepool_broker.model.records import Allocation
     from computepool_broker.services.committer import Committer
+    from computepool_broker.services.fellows import Fellows
 
 NEVER = -1
 ROWS_A_GRANT = 100
@@ -57,7 +59,7 @@ class AgentLife:
         strays: Leases that the last report held against the ledger's will; old_strays: the
             one before.
         applied_revision: As in the last complete report.
-        answered_revision: The ledger's revision that it was last answered at.
+        answered: The mark that it was last answered with; None before the first.
         suspects: Nodes where it refused a lease, until its next complete report; old_suspects:
             those that the report on its way in clears.
         gap_ms: Least time between two reports that it was told, in milliseconds.
@@ -79,7 +81,7 @@ class AgentLife:
     strays: frozenset[str] = frozenset()
     old_strays: frozenset[str] = frozenset()
     applied_revision: int = 0
-    answered_revision: int = 0
+    answered: Mark | None = None
     refusals: int = 0
     last_refusal: str = ""
     suspects: set[str] = field(default_factory=set)
@@ -92,11 +94,19 @@ class AgentLife:
         self.session, self.sequence, self.heard_ms = session, 0, now_ms
         self.reconciled = False
         self.turn += 1
-        self.answered_revision = 0
+        self.answered = None
         self.held, self.todo = {}, []
         self.fresh.clear()
         self.strays = frozenset()
         self.lose_base()
+
+    def end(self) -> None:
+        """Its session is with another broker, or belongs to another life of the store."""
+        self.session = 0
+        self.reconciled = False
+        self.turn += 1
+        self.lose_base()
+        self.bell.set()
 
     def new_bell(self) -> asyncio.Event:
         """The bell of another stream; whoever listened to the last one is woken, to end."""
@@ -119,13 +129,19 @@ class Pool:
     """The broker's memory. Built once by app.py.
 
     Attributes:
+        instance: Random name of this life of the broker; empty with a store of its own.
         closing: Set when the broker stops: streams end, since nothing else would before their
             clients do.
         followers: Told of what became durable, in the order in which it did.
+        mourners: Told of allocations that the store has lost and no agent holds.
+        fellows: The brokers of this pool.
     """
 
-    def __init__(self, config: Config, monotonic_ms: int, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, config: Config, monotonic_ms: int, wall_ms: Callable[[], int], instance: str = ""
+    ) -> None:
         self.config = config
+        self.instance = instance
         self.state = LedgerState()
         self.columns = Columns()
         self.state.on_node = self.columns.update
@@ -147,8 +163,12 @@ class Pool:
         self._ages_at_ms = NEVER
         self._ages_ms: dict[str, int] = {}
         self.followers: list[Callable[[Touched], None]] = []
+        self.mourners: list[Callable[[Sequence[Allocation]], None]] = []
+        self.missing: dict[str, Allocation] = {}
         self.tally = Tally()
+        self._warm_until_ms = int(config.warm_up_s * 1000)
         self.committer: Committer
+        self.fellows: Fellows
 
     # -- agents ----------------------------------------------------------------------------
 
@@ -164,9 +184,16 @@ class Pool:
         """Whether known agents have yet to reconcile, for at most the warm-up window."""
         if not self.expected_agents:
             return False
-        if self.clock.now_ms >= self.config.warm_up_s * 1000:
+        if self.clock.now_ms >= self._warm_until_ms:
             self.expected_agents.clear()
         return bool(self.expected_agents)
+
+    def mark(self, agent: str) -> Mark:
+        """The store's mark for an answer to an agent; to be called in a job."""
+        state = self.state
+        mark = Mark(state.identity, state.epoch, state.revision, agent)
+        self.committer.marks.append(mark)
+        return mark
 
     @property
     def look_weight(self) -> int:
@@ -199,19 +226,84 @@ class Pool:
     def on_durable(self, touched: Touched) -> None:
         """Ring doorbells, wake waiters, keep deadlines in step."""
         self.tally.durable(touched, self.wall_ms())
+        self._keep_told(touched)
+
+    def on_news(self, news: Touched) -> None:
+        """Other brokers have done this; see Listener."""
+        self._keep_told(news)
+
+    def _keep_told(self, touched: Touched) -> None:
+        for name in touched.sessions:
+            self._judge_session(name)
         for name, revision in touched.agents.items():
             life = self.lives.get(name)
-            if life is not None and revision > life.answered_revision:
+            if life is not None and (life.answered is None or revision > life.answered.revision):
                 life.bell.set()
+        allocations, now = self.state.allocations, self.clock.now_ms
+        for allocation_id in touched.begun:
+            begun = allocations.get(allocation_id)
+            if begun is not None and begun.state in LIVE_STATES:
+                self.start_clocks(begun)
+        for allocation_id in touched.renewed:
+            renewed = allocations.get(allocation_id)
+            if renewed is not None and renewed.state in LIVE_STATES:
+                self.ttl.set(allocation_id, now + renewed.spec.ttl_s * 1000)
         for allocation_id, allocation in touched.allocations.items():
             if allocation.state is not AllocationState.RESERVED:
                 self.admission.drop(allocation_id)
                 for waiter in self.waiters.pop(allocation_id, ()):
                     if not waiter.done():
                         waiter.set_result(allocation)
+            self.missing.pop(allocation_id, None)
             self.follow(allocation)
+        for allocation_id in touched.forgotten:
+            self.retention.drop(allocation_id)
+            self.ttl.drop(allocation_id)
         for follower in self.followers:
             follower(touched)
+
+    def _judge_session(self, agent: str) -> None:
+        """An agent's record was put: is its session still with this broker?"""
+        life, book = self.lives.get(agent), self.state.agents.get(agent)
+        if life is None or not life.session:
+            return
+        if book is None or (book.record.session, book.record.broker) != (
+            life.session,
+            self.instance,
+        ):
+            life.end()
+
+    def on_new_life(self, lost: Sequence[Allocation], news: Touched) -> None:
+        """The store has begun another term; see Listener.
+
+        No session of the one before counts: each agent comes back with all that it holds. Until
+        then, and for a bounded time, what the store has lost is only missing.
+        """
+        for life in self.lives.values():
+            life.end()
+        self.expected_agents = set(self.state.agents)
+        self._warm_until_ms = self.clock.now_ms + int(self.config.warm_up_s * 1000)
+        for allocation in lost:
+            if allocation.state in LIVE_STATES:
+                self.missing[allocation.id] = allocation
+            self.ttl.drop(allocation.id)
+            self.admission.drop(allocation.id)
+            self.retention.drop(allocation.id)
+        self._keep_told(news)
+        for allocation in self.state.allocations.values():
+            if allocation.state in LIVE_STATES:
+                self.start_clocks(allocation)
+
+    def mourn(self) -> None:
+        """Give up what the store has lost and no agent has brought back, once all had their time.
+
+        Whoever waits for it is not answered: his own time ends the wait.
+        """
+        if self.missing and not self.warming_up:
+            gone = list(self.missing.values())
+            self.missing.clear()
+            for mourner in self.mourners:
+                mourner(gone)
 
     def follow(self, allocation: Allocation) -> None:
         """Set or drop an allocation's deadlines by its state."""
@@ -230,7 +322,12 @@ class Pool:
                 self.follow(allocation)
         for name in self.state.agents:
             self.life(name)
-        self.expected_agents = set(self.state.agents)
+        # Those that another broker speaks with are not awaited.
+        self.expected_agents = {
+            name
+            for name, book in self.state.agents.items()
+            if book.state is not AgentState.ACTIVE
+        }
 
     def start_clocks(self, allocation: Allocation) -> None:
         """Give a live allocation its full TTL, and its full time to be admitted."""

@@ -63,6 +63,10 @@ class EmbeddedStore:
 
     durable = True
     always_durable = True
+    shared = False
+    ahead = 2
+    staged = 0
+    up = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -116,7 +120,7 @@ class EmbeddedStore:
             raise
         return outcome
 
-    def commit(self) -> Awaitable[None]:
+    def commit(self, *, durable: bool = True) -> Awaitable[None]:  # noqa: ARG002 - it always is
         """See Store.commit."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()

@@ -20,12 +20,19 @@ from computepool_broker.ledger.transaction import (
 from computepool_broker.model.records import AgentState, PartState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from computepool_broker.ledger.state import LedgerState
     from computepool_broker.model.records import AgentRecord, Allocation, NodeRecord
 
 
 class Tables(NamedTuple):
-    """Everything that a store kept."""
+    """Everything that a store kept.
+
+    Attributes:
+        states: Of agents that other brokers may still speak with; all others are DISCONNECTED.
+        suspects: Nodes that are suspect until their agent's next report.
+    """
 
     identity: str
     epoch: int
@@ -36,6 +43,9 @@ class Tables(NamedTuple):
     nodes: list[tuple[NodeRecord, bool, str]]
     allocations: list[Allocation]
     forgotten_through: int = 0
+    states: Mapping[str, AgentState] = {}
+    suspects: frozenset[str] = frozenset()
+    renewals: Mapping[str, int] = {}
 
 
 def fill(state: LedgerState, tables: Tables) -> None:
@@ -51,17 +61,22 @@ def fill(state: LedgerState, tables: Tables) -> None:
     state.fold(
         Transaction(
             state.epoch,
-            agents=tuple(PutAgent(a.name, a, AgentState.DISCONNECTED) for a in tables.agents),
+            agents=tuple(
+                PutAgent(a.name, a, tables.states.get(a.name, AgentState.DISCONNECTED))
+                for a in tables.agents
+            ),
             centers=tuple(PutCenter(*row) for row in tables.centers),
             nodes=tuple(PutNode(record.name, record) for record, _, _ in tables.nodes),
             blockers=tuple(
                 SetBlockers(record.name, Blocker.CORDONED, 0, message)
                 for record, cordoned, message in tables.nodes
                 if cordoned
-            ),
+            )
+            + tuple(SetBlockers(name, Blocker.SUSPECT) for name in sorted(tables.suspects)),
         ),
         revision,
     )
+    state.renewals = dict(tables.renewals)
     for allocation in tables.allocations:
         kept = allocation.revision
         state.fold(

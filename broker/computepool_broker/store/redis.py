@@ -1,69 +1,97 @@
-"""The store on a Redis or Valkey primary: one broker, every batch one short script.
+"""The store on a Redis or Valkey primary: many brokers, every batch one short script.
 
-The tables in memory are a replica that plans and checks at once; Redis decides. Each commit
-sends what was staged as one call of redis_commit.lua, which checks everything anew from Redis'
-own data and writes all of it or nothing. Since nobody else writes, it never finds anything
-wrong: if it does, the replica cannot be trusted, the store is broken and the broker starts anew.
+Each broker's tables in memory are a replica that it plans on; Redis decides. A commit sends what
+was staged as one call of redis_commit.lua, which judges every transaction by Redis' own tables,
+applies those that hold, and tells all brokers by one entry of a stream. Its answer says what was
+rejected, and what others have done since the place in the stream that this broker has seen.
 
-    stage ──> check and fold in the replica, note ──┐
-    stage ──> check and fold in the replica, note ──┴─ commit ──> one EVALSHA ──> AOF ──> outcome
+    stage ──> check and fold in the replica ──┐                     ┌──> verdict
+    stage ──> check and fold in the replica ──┴─ commit ─ EVALSHA ──┤
+                                                                    └──> stream ──> the others
 
-The fence: opening writes a random instance into the meta hash, and the script refuses batches of
-any other instance. So a broker that was paused and taken over writes nothing when it wakes up,
-and a batch that was still under way when its broker gave up is either in the database when the
-next broker loads it, or refused.
+The replica has then assumed its own batch and lacks what came before it. Mostly the two have
+nothing in common: what the others did is folded on top, and only the numbers of revisions move.
+Otherwise, and where something was rejected, the batch is taken back (ledger/undo.py), and all is
+folded in the order of the stream. One commit is under way at a time, so there is never more than
+one batch to take back.
 
-Files beside this one: redis_keys.py (every key), redis_batch.py (what the script is sent),
-redis_commit.lua and redis_take_over.lua, redis_client.py (the connection), redis_checks.py (what
-the server must be like), redis_loading.py (reading it all back).
+The first broker that meets another server process, an older copy or an empty database begins a
+new term there (redis_enter.lua); all others hear of it with their next commit, or by the stream.
+A batch of the term before, or over an old connection, is refused.
+
+Files beside this one: redis_keys.py (every key), redis_batch.py (batches as text), the scripts
+redis_*.lua, redis_link.py (connecting, loading, catching up), redis_client.py (what is asked of
+the server), redis_connection.py and redis_checks.py (finding it, and what it must be like),
+redis_loading.py (reading it all back).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from computepool_broker.errors import OutcomeUnknownError, StoreRefusedError
+import structlog
+
+from computepool_broker.errors import OutcomeUnknownError, StoreUnavailableError
+from computepool_broker.ledger import undo
 from computepool_broker.ledger.ledger import Ledger
-from computepool_broker.ledger.transaction import Committed, Outcome, Transaction
-from computepool_broker.store import redis_checks, redis_keys
-from computepool_broker.store.loading import fill
-from computepool_broker.store.redis_batch import Batch, Recorder
-from computepool_broker.store.redis_client import Address, RedisClient, opening
-from computepool_broker.store.redis_loading import Kept, parse
+from computepool_broker.ledger.transaction import Committed, Rejected, RejectReason
+from computepool_broker.model import codec
+from computepool_broker.model.amounts import MAX_HELD
+from computepool_broker.store import redis_keys as keys
+from computepool_broker.store.base import Beat, Beats, Verdict
+from computepool_broker.store.redis_batch import Batch, head, transactions
+from computepool_broker.store.redis_link import RedisLink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from computepool_broker.ledger.state import LedgerState
-    from computepool_broker.store.redis_client import RawTables
+    from computepool_broker.ledger.touched import Touched
+    from computepool_broker.ledger.transaction import Outcome, Transaction
+    from computepool_broker.model.records import Allocation
+    from computepool_broker.store.base import Listener
+    from computepool_broker.store.redis_client import Entry, RedisClient, Reply
+    from computepool_broker.store.redis_connection import Connector
 
-WHATEVER_WAS_WRITTEN = ("*", "*")
+MEMORY_ONLY = -1
+log = structlog.get_logger()
+
+
+class _Step(NamedTuple):
+    """A transaction that was staged: what it replaced, and what its planner was told."""
+
+    before: undo.Before
+    outcome: Committed
 
 
 class RedisStore:
-    """See the module. One event loop; the last broker to open a database has it."""
+    """See the module. One event loop."""
 
-    def __init__(self, url: str) -> None:
+    shared = True
+    ahead = 1
+
+    def __init__(
+        self, connector: Connector, instance: str, *, replicas: int = 0, listener: Listener
+    ) -> None:
         """Nothing is connected before `open`.
 
         Args:
-            url: redis://[user:password@]host[:port][/database]
-
-        Raises:
-            ValueError: It is no such URL.
+            connector: Finds the server.
+            instance: Random name of this life of the broker.
+            replicas: How many of them must have a durable commit.
+            listener: Told of what others do.
         """
-        self._address = Address.parse(url)
-        self._instance = secrets.token_hex(8)
-        self._client: RedisClient | None = None
-        self._durable = False
-        self._batch = Batch()
-        self._serial = 0
-        self._revision = 0
-        self._last: asyncio.Future[None] | None = None
-        self._broken: BaseException | None = None
+        self._instance = instance
+        self._replicas = replicas
+        self._listener = listener
+        self._link = RedisLink(connector, instance, self)
+        self._encoder, self._decoder = codec.Encoder(), codec.Decoder()
+        self._steps: list[_Step] = []
+        self._committing: asyncio.Future[Verdict] | None = None
+        self.commits = 0
+        self.transactions = 0
+        self.conflicts = 0
 
     @property
     def state(self) -> LedgerState:
@@ -72,12 +100,28 @@ class RedisStore:
 
     @property
     def durable(self) -> bool:
-        """Whether the server syncs its log before it answers (appendfsync always).
+        """Whether a commit can be made to survive a crash of the server's machine."""
+        return self._link.gives_durable
 
-        With everysec a server that is killed, or whose machine fails, can take the commits of the
-        last two seconds along: while an fsync is under way it answers before it writes.
-        """
-        return self._durable
+    @property
+    def always_durable(self) -> bool:
+        """Whether every commit is, asked for or not: it is a setting of the server."""
+        return self._link.always_durable and not self._replicas
+
+    @property
+    def staged(self) -> int:
+        """Transactions accepted since the last commit."""
+        return len(self._steps)
+
+    @property
+    def up(self) -> bool:
+        """Whether the server is there, and this replica follows it."""
+        return self._link.client is not None
+
+    @property
+    def link(self) -> RedisLink:
+        """The connection, for those who show how it is doing."""
+        return self._link
 
     @property
     def always_durable(self) -> bool:
@@ -85,131 +129,248 @@ class RedisStore:
         return self._durable
 
     async def open(self, state: LedgerState) -> None:
-        """See Store.open. Takes the database over from a broker that still has it."""
-        self._client = client = RedisClient(self._address)
-        try:
-            with opening(self._address):
-                await self._open(client, state)
-        except BaseException:
-            await client.close()
-            self._client = None
-            raise
+        """See Store.open."""
+        self._ledger = Ledger(state)
+        self._batch = Batch(0, self._encoder)
+        await self._link.open(state)
+        self._batch = Batch(state.revision, self._encoder)
 
     def stage(self, tx: Transaction) -> Outcome:
         """See Store.stage."""
-        if self._broken is not None:
-            raise OutcomeUnknownError("the store has failed; retry with the same request_id")
-        self._recorder.before(tx)
+        if not self.up:
+            raise self._unavailable()
+        state = self.state
+        if not self._steps:
+            self._batch = Batch(state.revision, self._encoder)
+        before = undo.look(state, tx)
         outcome = self._ledger.apply(tx)
         if isinstance(outcome, Committed):
-            self._recorder.after(self._batch, tx, outcome.revision)
+            self._steps.append(_Step(before, outcome))
+            self._batch.add(state, tx, dict(before.allocations))
         return outcome
 
-    def commit(self) -> Awaitable[None]:
+    def commit(self, *, durable: bool = True) -> Awaitable[Verdict]:
         """See Store.commit."""
-        if self._broken is None and not self._batch.notes:
-            if self._last is not None and not self._last.done():
-                return asyncio.shield(self._last)
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            done.set_result(None)
-            return done
-        batch, self._batch = self._batch, Batch()
-        self._last = asyncio.ensure_future(self._write_after(self._last, batch, *self._mark()))
-        # Whoever waited may have gone; the failure is kept in _broken.
-        self._last.add_done_callback(lambda last: last.cancelled() or last.exception())
-        return asyncio.shield(self._last)
+        steps, self._steps = self._steps, []
+        batch = self._batch if steps else Batch(self.state.revision, self._encoder)
+        client = self._link.client
+        if client is None:
+            failed: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+            failed.set_exception(self._unavailable())
+            return failed
+        self._committing = asyncio.ensure_future(self._commit(client, batch, steps, durable=durable))
+        # Whoever waited may have gone; what happened is in the tables.
+        self._committing.add_done_callback(lambda end: end.cancelled() or end.exception())
+        return asyncio.shield(self._committing)
+
+    async def beat(self, said: str, *, goes: bool = False) -> Beats:
+        """Say that this broker lives, and hear who else does.
+
+        Args:
+            said: What it says of itself, JSON.
+            goes: It leaves in good order.
+
+        Raises:
+            StoreUnavailableError: The server is not there.
+        """
+        client = self._link.client
+        if client is None:
+            raise self._unavailable()
+        try:
+            found = await client.beat(
+                self._instance, said, str(keys.GONE_MS), str(keys.CHORES_MS), "1" if goes else ""
+            )
+        except Exception as error:
+            raise StoreUnavailableError(f"no beat: {error!r}", retry_after_ms=500) from error
+        now, chores = int(found[0]), found[1]
+        rows = zip(found[2::3], found[3::3], found[4::3], strict=True)
+        return Beats([Beat(name, max(0, now - int(at)), what) for name, at, what in rows], chores)
 
     async def close(self) -> None:
         """See Store.close."""
-        if self._last is not None:
-            with contextlib.suppress(OutcomeUnknownError):
-                await self._last
-        if self._client is not None:
-            self._recorder.stop()
-            await self._client.close()
-            self._client = None
+        if self._committing is not None:
+            await asyncio.wait((self._committing,))
+        await self._link.close()
 
-    # -- writing ---------------------------------------------------------------------------
+    # -- one commit ------------------------------------------------------------------------
 
-    def _mark(self) -> tuple[int, int]:
-        """Where Redis is before the batch that is about to be sent."""
-        before = self._serial, self._revision
-        self._serial, self._revision = self._serial + 1, self.state.revision
-        return before
-
-    async def _write_after(
-        self, earlier: asyncio.Future[None] | None, batch: Batch, serial: int, revision: int
-    ) -> None:
-        argument = batch.argument(self._instance, self.state.identity, serial, revision)
-        if earlier is not None:
-            await asyncio.wait((earlier,))
-        if self._broken is not None or self._client is None:
-            raise OutcomeUnknownError("the store has failed; retry with the same request_id")
+    async def _commit(
+        self, client: RedisClient, batch: Batch, steps: list[_Step], *, durable: bool
+    ) -> Verdict:
         try:
-            reply = await self._client.commit(batch.keys(), argument)
+            disks = self._replicas if durable and self.durable else MEMORY_ONLY
+            first = self._head(client, durable=disks != MEMORY_ONLY)
+            reply = await client.commit(batch.keys(), first, batch.text(), disks)
+        except StoreUnavailableError as error:
+            self._take_back(steps)
+            self._link.server_refuses(client, error)
+            raise
         except BaseException as error:
-            # Never sent again: the first may have come through.
-            self._broken = error
-            if not isinstance(error, Exception):
-                raise
-            raise OutcomeUnknownError(
-                f"{self._address} failed in a commit ({error!r}); retry with the same request_id"
-            ) from error
-        if reply != "OK":
-            self._broken = RuntimeError(reply)
-            raise OutcomeUnknownError(
-                f"{self._address} refused a commit ({reply}): another broker has taken the "
-                "database over, or it was changed by hand; retry with the same request_id"
+            self._take_back(steps)
+            self._link.lose(client, repr(error))
+            raise
+        if reply.behind:
+            self._take_back(steps)
+            self._link.lose(client, reply.behind)
+            raise StoreUnavailableError(
+                f"this broker has to catch up with the store: {reply.behind}", retry_after_ms=100
             )
+        verdict = self._settle(batch.base, steps, reply)
+        self.commits += 1
+        self.transactions += len(steps)
+        self.conflicts += len(verdict.rejected)
+        if durable and not self.durable:
+            return verdict._replace(durable=False)
+        return verdict
 
-    # -- opening ---------------------------------------------------------------------------
+    def _head(self, client: RedisClient, *, durable: bool) -> str:
+        link = self._link
+        return head(
+            schema=str(keys.SCHEMA),
+            identity=self.state.identity,
+            server=client.facts.run_id,
+            term=link.term,
+            instance=self._instance,
+            serial=str(link.serial),
+            next_serial=str(link.serial + 1),
+            place=link.place,
+            most=keys.MOST_NEWS,
+            keep=keys.STREAM_ENTRIES,
+            max_held=MAX_HELD,
+            durable=durable,
+        )
 
-    async def _open(self, client: RedisClient, state: LedgerState) -> None:
-        info, settings = await client.server()
-        redis_checks.check_server(str(self._address), info, settings)
-        self._durable = settings["appendfsync"] == "always"
-        kept = await self._load(client)
-        self._recorder = Recorder(state)
-        fill(state, kept.tables)
-        self._ledger = Ledger(state)
-        self._revision = state.revision
-        # Agents come back as silent ones: their nodes' blockers must say so in Redis too.
-        self._batch = self._recorder.loaded(kept.blockers)
-        try:
-            await self.commit()
-        except OutcomeUnknownError as error:
-            raise ConnectionError(str(error)) from error
+    def _settle(self, low: int, steps: list[_Step], reply: Reply) -> Verdict:
+        """Bring the tables in line with what happened at the server."""
+        state, link = self.state, self._link
+        shift = reply.base - low
+        rejected = {at - 1: _rejected(words) for at, words in reply.rejected.items()}
+        news = [tx for entry in reply.others for tx in self.decode(entry)]
+        again = bool(rejected) or _overlap([s.before.tx for s in steps], [tx for tx, _ in news])
+        if again:
+            self._take_back(steps)
+        if shift:
+            _renumber(state, steps, low, shift)
+        touched = self._fold(news) if news else None
+        own = None
+        if again:
+            for at, (before, outcome) in enumerate(steps):
+                outcome.undone = at in rejected
+                if not outcome.undone:
+                    state.fold(before.tx, _moved(outcome.revision, low, shift))
+            own = state.take_touched()
+            self._correct(rejected)
+        state.revision = reply.revision
+        link.moved_to(reply.place or (reply.others[-1][0] if reply.others else ""))
+        link.serial = reply.serial
+        return Verdict(low, shift, touched, own, rejected, reply.durable)
 
-    async def _load(self, client: RedisClient) -> Kept:
-        """Read first and fence then, so that what cannot be read is left as it was."""
-        identity = secrets.token_hex(8)
-        raw = await client.read()
-        redis_checks.check_keys(str(self._address), raw.meta, raw.foreign)
-        problem: StoreRefusedError | None = None
-        kept: Kept | None = None
-        try:
-            kept = self._parse(raw, identity)
-        except StoreRefusedError as error:
-            problem = error
-        seen = (raw.meta.get("instance", ""), raw.meta.get("serial", ""))
-        if problem is not None:
-            meta = await client.meta()
-            if (meta.get("instance", ""), meta.get("serial", "")) == seen:
-                raise problem
-        elif kept is not None and await self._take_over(client, seen, identity):
-            return kept
-        # Another broker wrote while we read, so that we may have seen halves of its commits.
-        await self._take_over(client, WHATEVER_WAS_WRITTEN, identity)
-        return self._parse(await client.read(), identity)
+    def _take_back(self, steps: Sequence[_Step]) -> None:
+        for step in reversed(steps):
+            undo.take_back(self.state, step.before)
+        self.state.take_touched()  # names what was taken back
 
-    def _parse(self, raw: RawTables, identity: str) -> Kept:
-        try:
-            return parse(raw, identity)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise StoreRefusedError(
-                f"{self._address} is damaged ({error!r}). Restore a backup, or use another "
-                "database number: leases come back from the agents' journals."
-            ) from error
+    def _correct(self, rejected: dict[int, Rejected]) -> None:
+        """A replica that was loaded in between may count renewals wrongly."""
+        for each in rejected.values():
+            if each.reason is RejectReason.RENEWED and each.subject in self.state.allocations:
+                self.state.renewals[each.subject] = each.missing
 
-    async def _take_over(self, client: RedisClient, seen: tuple[str, str], identity: str) -> bool:
-        return await client.take_over((self._instance, *seen, str(redis_keys.SCHEMA), identity))
+    # -- what others do --------------------------------------------------------------------
+
+    async def settled(self) -> bool:
+        """Wait for the commit that is under way; whether there was one."""
+        if self._committing is None or self._committing.done():
+            return False
+        await asyncio.wait((self._committing,))
+        return True
+
+    def decode(self, entry: Entry) -> list[tuple[Transaction, int]]:
+        """The transactions of an entry of the stream, each with the revision after it."""
+        fields = entry[1]
+        if "batch" not in fields:
+            return []
+        rejected = frozenset(int(at) for at in fields["rejected"].split(",") if at)
+        return list(transactions(fields["batch"], int(fields["base"]), rejected, self._decoder))
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Fold what others did, while no commit is under way."""
+        news = [tx for entry in entries for tx in self.decode(entry)]
+        if news:
+            self._listener.on_news(self._fold(news))
+
+    def new_life(self, lost: Sequence[Allocation]) -> None:
+        """The tables were brought in line with another life of the store."""
+        self._listener.on_new_life(lost, self.state.take_touched())
+
+    def caught_up(self) -> None:
+        """The tables were read anew, in the same life."""
+        self._listener.on_news(self.state.take_touched())
+
+    def _fold(self, news: Sequence[tuple[Transaction, int]]) -> Touched:
+        state = self.state
+        state.take_touched()
+        for tx, revision in news:
+            state.fold(tx, revision)
+        return state.take_touched()
+
+    def _unavailable(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"the store is not there: {self._link.why}", retry_after_ms=200
+        )
+
+
+def _rejected(words: Sequence[str]) -> Rejected:
+    """The script's words of a rejection: REASON subject key missing."""
+    reason = words[0]
+    if reason not in RejectReason.__members__:
+        raise OutcomeUnknownError(f"the store's tables are damaged: {' '.join(words)}")
+    subject = (words[1] if len(words) > 1 else "").removeprefix(keys.NODE_PREFIX)
+    key = words[2] if len(words) > 2 else ""  # noqa: PLR2004 - see above
+    return Rejected(RejectReason[reason], subject, key, int(words[3]) if words[3:] else 0)
+
+
+def _overlap(own: Sequence[Transaction], news: Sequence[Transaction]) -> bool:
+    """Whether the order of two batches matters for what the tables say after both.
+
+    Amounts add up in any order, and what one batch must not do after the other was rejected. So
+    it matters only where both write the same record.
+    """
+    if not own or not news:
+        return False
+    if any(tx.new_epoch is not None for tx in (*own, *news)):
+        return True
+    return not _written(own).isdisjoint(_written(news))
+
+
+def _written(txs: Sequence[Transaction]) -> set[tuple[str, str]]:
+    out: set[tuple[str, str]] = set()
+    for tx in txs:
+        out.update([("allocation", put.id) for put in tx.puts])
+        if tx.nodes or tx.blockers or tx.agents or tx.centers:
+            out.update(("node", put.name) for put in tx.nodes)
+            out.update(("node", change.node) for change in tx.blockers)
+            out.update(("agent", put.name) for put in tx.agents)
+            out.update(("center", put.name) for put in tx.centers)
+    return out
+
+
+def _moved(revision: int, low: int, shift: int) -> int:
+    return revision + shift if revision > low else revision
+
+
+def _renumber(state: LedgerState, steps: Sequence[_Step], low: int, shift: int) -> None:
+    """Move the revisions that a batch has given itself."""
+    seen: set[int] = set()
+    for step in steps:
+        for put in step.before.tx.puts:
+            record = put.record
+            if record is None or id(record) in seen:
+                continue
+            seen.add(id(record))
+            record.revision = _moved(record.revision, low, shift)
+            for part in record.parts:
+                if id(part) not in seen:  # records share the parts that did not change
+                    seen.add(id(part))
+                    part.revision = _moved(part.revision, low, shift)
+    state.forgotten_through = _moved(state.forgotten_through, low, shift)

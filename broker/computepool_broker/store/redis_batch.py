@@ -1,9 +1,11 @@
-"""Transactions as the script in redis_commit.lua takes them. Pure.
+"""Batches of transactions as they travel: to the script, through the stream, to the others. Pure.
 
-`Recorder` follows the tables while transactions are applied in memory, and notes for each what
-the script needs and cannot see in it: the records with their revisions filled in, and what became
-of blockers and capacity. Each note is complete when its transaction has been applied, so that
-the script can judge every transaction of a batch by what the ones before it have left.
+`Batch` collects what one broker has staged: for the script what it judges by and writes
+(redis_commit.lua), for other brokers what they fold (`transactions`). Both are the same text.
+
+Revisions. The planner numbers its commits from the revision that it knows (`base`); by the time
+of the commit others may have used those numbers. So all above the base travel as counted from it,
+below 0, and the script's answer says what the base really was.
 """
 
 from __future__ import annotations
@@ -11,196 +13,227 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from computepool_broker.ledger.transaction import Blocker, Transaction
+from computepool_broker.ledger.transaction import (
+    Blocker,
+    EpochStart,
+    NodeAmounts,
+    PutAgent,
+    PutAllocation,
+    PutCenter,
+    PutNode,
+    Renewal,
+    SetBlockers,
+    Transaction,
+)
 from computepool_broker.model import codec
-from computepool_broker.model.amounts import MAX_HELD
+from computepool_broker.model.records import LIVE_STATES, AgentState, PartState
 from computepool_broker.store import redis_keys as keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterator
 
     from computepool_broker.ledger.state import LedgerState
-    from computepool_broker.ledger.transaction import NodeAmounts, PutAllocation
-    from computepool_broker.model.book import NodeBook
+    from computepool_broker.model.records import Allocation
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 Note = dict[str, Any]
-"""One transaction for the script; amounts and bits are numbers, all else text or false."""
+"""One transaction; what is empty is left out."""
+
+REPORTED = Blocker.GONE | Blocker.UNSCHEDULABLE
+"""Blockers that follow from a node's record alone."""
 
 
 class Batch:
     """Notes, and the nodes that they name by number."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: int, encoder: codec.Encoder) -> None:
+        self.base = base
         self.notes: list[Note] = []
-        self.encode = codec.Encoder().allocation
+        self._encoder = encoder
         self._places: dict[str, int] = {}
-
-    def place(self, node: str) -> int:
-        """The number of a node in this batch, from 1."""
-        return self._places.setdefault(node, len(self._places) + 1)
 
     def keys(self) -> list[str]:
         """The script's KEYS."""
         return [*keys.FIXED, *map(keys.node_key, self._places)]
 
-    def argument(self, instance: str, identity: str, serial: int, revision: int) -> str:
-        """The script's argument; `serial` and `revision` are those before this batch."""
-        return _encode(
-            {
-                "instance": instance,
-                "identity": identity,
-                "serial": str(serial),
-                "next_serial": str(serial + 1),
-                "revision": str(revision),
-                "max_held": MAX_HELD,
-                "transactions": self.notes,
-            }
-        )
+    def text(self) -> str:
+        """The script's second argument."""
+        return _encode({"names": list(self._places), "transactions": self.notes})
 
-
-class Recorder:
-    """Notes what transactions do to the tables of one store.
-
-    Use: `before(tx)`, apply it in memory, then `after(...)` if it was accepted.
-    """
-
-    def __init__(self, state: LedgerState) -> None:
-        self._state = state
-        self._on_node, self._on_node_gone = state.on_node, state.on_node_gone
-        self._blockers: dict[str, int] = {}
-        self._changed: dict[str, NodeBook] = {}
-        self._old_keys: dict[str, list[str]] = {}
-        self._unbind: list[str | bool] = []
-        state.on_node = self._listen(state.on_node)
-        state.on_node_gone = self._listen_gone(state.on_node_gone)
-
-    def _listen(self, further: Callable[[NodeBook], None]) -> Callable[[NodeBook], None]:
-        changed = self._changed
-
-        def listener(book: NodeBook) -> None:
-            changed[book.record.name] = book
-            further(book)
-
-        return listener
-
-    def _listen_gone(self, further: Callable[[NodeBook], None]) -> Callable[[NodeBook], None]:
-        changed, blockers = self._changed, self._blockers
-
-        def listener(book: NodeBook) -> None:
-            changed.pop(book.record.name, None)
-            blockers.pop(book.record.name, None)
-            further(book)
-
-        return listener
-
-    def stop(self) -> None:
-        """Follow the tables no more."""
-        self._state.on_node, self._state.on_node_gone = self._on_node, self._on_node_gone
-
-    def loaded(self, kept: dict[str, int]) -> Batch:
-        """The tables have been filled: what Redis has to learn of it.
+    def add(self, state: LedgerState, tx: Transaction, old: dict[str, Allocation | None]) -> None:
+        """Note a transaction that was folded just now.
 
         Args:
-            kept: By node the blockers that are in Redis.
+            state: The tables, with it.
+            tx: The transaction, revisions filled in.
+            old: The records that it has replaced.
         """
-        self._blockers.update(kept)
-        batch = Batch()
-        note = claims(batch, Transaction(self._state.epoch), self._state.revision, ())
-        note["blockers"] = self._changed_blockers(batch)
-        batch.notes.append(note)
-        return batch
+        note: Note = {"epoch": str(tx.epoch), "revision": self._from_base(state.revision)}
+        if tx.puts:
+            note["puts"] = [self._put(put, old.get(put.id)) for put in tx.puts]
+            flags = list(self._conflicts(tx, old))
+            if flags:
+                note["conflicts"] = flags
+            if any(put.record is None for put in tx.puts):
+                note["forgotten_through"] = self._from_base(state.forgotten_through)
+        if tx.bind:
+            records = {put.id: put.record for put in tx.puts}
+            note["bind"] = [(_bound(records[key]), key) for key in tx.bind]
+        for name, rows in (("reserve", tx.reserve), ("release", tx.release)):
+            if rows:
+                note[name] = [(self._place(r.node), r.amounts, r.forced) for r in rows]
+        if tx.renew:
+            note["renew"] = [(r.id, self._from_base(r.expected)) for r in tx.renew]
+        self._add_rare(note, state, tx)
+        self.notes.append(note)
 
-    def before(self, tx: Transaction) -> None:
-        """Note what the transaction is about to replace."""
-        state = self._state
-        self._changed.clear()
-        self._old_keys = {
-            put.name: list(book.capacity)
-            for put in tx.nodes
-            if (book := state.nodes.get(put.name)) is not None
-        }
-        self._unbind = [self._bound_to(put) for put in tx.puts]
-
-    def _bound_to(self, put: PutAllocation) -> str | bool:
-        old = self._state.allocations.get(put.id) if put.record is None else None
-        return keys.request_field(old.tenant, old.request_id) if old is not None else False
-
-    def after(self, batch: Batch, tx: Transaction, revision: int) -> None:
-        """The transaction was applied; `revision` is the one after it."""
-        state = self._state
-        note = claims(batch, tx, revision, self._unbind)
-        note["blockers"] = self._changed_blockers(batch)
-        note["nodes"] = [self._node(batch, put.name) for put in tx.nodes]
-        note["messages"] = [
-            (batch.place(change.node), book.message or False)
-            for change in tx.blockers
-            if (change.set_bits | change.clear_bits) & Blocker.CORDONED
-            and (book := state.nodes.get(change.node)) is not None
-        ]
-        note["agents"] = [
-            (a.name, a.record is not None and codec.encode_agent(a.record)) for a in tx.agents
-        ]
-        note["centers"] = [(c.name, _encode((c.cordoned, c.message))) for c in tx.centers]
-        if any(put.record is None for put in tx.puts):
-            note["forgotten_through"] = str(state.forgotten_through)
+    def _add_rare(self, note: Note, state: LedgerState, tx: Transaction) -> None:
+        if tx.sessions:
+            note["sessions"] = tx.sessions
+        if tx.unrenewed:
+            note["unrenewed"] = tx.unrenewed
+        if tx.nodes:
+            note["nodes"] = [self._node(state, put) for put in tx.nodes]
+        if tx.blockers:
+            note["blockers"] = [self._blockers(change) for change in tx.blockers]
+        if tx.agents:
+            note["agents"] = [_agent(put) for put in tx.agents]
+        if tx.centers:
+            note["centers"] = [(c.name, _encode((c.cordoned, c.message))) for c in tx.centers]
         if tx.new_epoch is not None:
-            note["start"] = (str(state.epoch), _encode(state.epochs))
-        batch.notes.append(note)
+            note["start"] = (str(state.epoch), _encode(state.epochs), tx.new_epoch.known_through)
 
-    def _changed_blockers(self, batch: Batch) -> list[tuple[int, int]]:
-        out = []
-        for name, book in self._changed.items():
-            if self._blockers.get(name) != book.blockers:
-                self._blockers[name] = book.blockers
-                out.append((batch.place(name), book.blockers))
-        return out
+    def _place(self, node: str) -> int:
+        """The number of a node in this batch, from 1."""
+        return self._places.setdefault(node, len(self._places) + 1)
 
-    def _node(self, batch: Batch, name: str) -> tuple[Any, ...]:
-        book = self._state.nodes.get(name)
-        if book is None:
-            return (batch.place(name), False)
-        stale = [key for key in self._old_keys.get(name, ()) if key not in book.capacity]
-        return (batch.place(name), codec.encode_node(book.record), book.capacity, stale)
+    def _from_base(self, revision: int) -> int:
+        return revision if revision <= self.base else self.base - revision
+
+    def _put(self, put: PutAllocation, old: Allocation | None) -> tuple[Any, ...]:
+        expected, record = self._from_base(put.expected), put.record
+        if record is None:
+            return (put.id, expected, 0, False, _bound(old) if old else False, False)
+        own = self._from_base(record.revision)
+        text = self._encoder.allocation(record, self.base)
+        return (put.id, expected, own, text, False, record.state in LIVE_STATES)
+
+    def _conflicts(
+        self, tx: Transaction, old: dict[str, Allocation | None]
+    ) -> Iterator[tuple[int, int]]:
+        """Flagged leases that come to nodes or leave them."""
+        for put in tx.puts:
+            for record, by in ((old.get(put.id), -1), (put.record, 1)):
+                if record is not None and record.flags:
+                    for part in record.parts:
+                        if part.state is not PartState.GONE:
+                            yield self._place(part.node), by
+
+    def _node(self, state: LedgerState, put: PutNode) -> tuple[Any, ...]:
+        place, record = self._place(put.name), put.record
+        if record is None:
+            return (place, False)
+        book = state.nodes[put.name]
+        bits = book.blockers & REPORTED
+        text, capacity = codec.encode_node(record), book.capacity
+        return (place, text, capacity, bits, record.agent, record.center)
+
+    def _blockers(self, change: SetBlockers) -> tuple[Any, ...]:
+        row = (self._place(change.node), change.set_bits, change.clear_bits)
+        if (change.set_bits | change.clear_bits) & Blocker.CORDONED:
+            return (*row, change.message)
+        return row
 
 
-def claims(batch: Batch, tx: Transaction, revision: int, unbind: Sequence[str | bool]) -> Note:
-    """What the script checks of a transaction, and writes of it without asking the tables.
+def head(**who: str | int | bool) -> str:
+    """The script's first argument."""
+    return _encode(who)
+
+
+def transactions(
+    text: str, base: int, rejected: frozenset[int], decoder: codec.Decoder
+) -> Iterator[tuple[Transaction, int]]:
+    """A batch out of the stream: what was accepted of it, each with the revision after it.
 
     Args:
-        batch: The batch that the note is for.
-        tx: The transaction.
-        revision: The one after it.
-        unbind: For each of its puts the request_id that it lets go of, or False.
+        text: As it was sent.
+        base: The revision before it.
+        rejected: Places of what was not, from 1.
+        decoder: Of records.
+
+    Raises:
+        ValueError: It is no such batch.
     """
-    records = {put.id: put.record for put in tx.puts}
-    return {
-        "epoch": str(tx.epoch),
-        "revision": str(revision),
-        "puts": [
-            (put.id, put.expected, _record_of(batch, put), field)
-            for put, field in zip(tx.puts, unbind, strict=True)
-        ],
-        "bind": [
-            (keys.request_field(record.tenant, record.request_id), record.id)
-            for key in tx.bind
-            if (record := records[key]) is not None
-        ],
-        "reserve": _amounts(batch, tx.reserve),
-        "release": _amounts(batch, tx.release),
-        "nodes": (),
-        "blockers": (),
-        "messages": (),
-        "agents": (),
-        "centers": (),
-    }
+    batch = json.loads(text)
+    names = batch["names"]
+    for at, note in enumerate(batch["transactions"], 1):
+        if at not in rejected:
+            yield _transaction(note, names, base, decoder), absolute(note["revision"], base)
 
 
-def _record_of(batch: Batch, put: PutAllocation) -> str | bool:
-    record = put.record
-    return record is not None and f"{record.revision} {batch.encode(record)}"
+def absolute(revision: int, base: int) -> int:
+    """A revision that may count from a base."""
+    return revision if revision >= 0 else base - revision
 
 
-def _amounts(batch: Batch, rows: Iterable[NodeAmounts]) -> list[tuple[Any, ...]]:
-    return [(batch.place(row.node), row.amounts, row.forced) for row in rows]
+def _transaction(note: Note, names: list[str], base: int, decoder: codec.Decoder) -> Transaction:
+    start = note.get("start")
+    return Transaction(
+        int(note["epoch"]),
+        puts=tuple(
+            [
+                PutAllocation(
+                    row[0],
+                    decoder.allocation(row[3], base) if row[3] else None,
+                    absolute(row[1], base),
+                )
+                for row in note.get("puts", ())
+            ]
+        ),
+        bind=tuple([row[1] for row in note.get("bind", ())]),
+        reserve=_amounts(note, "reserve", names),
+        release=_amounts(note, "release", names),
+        nodes=tuple(
+            PutNode(names[row[0] - 1], codec.decode_node(row[1]) if row[1] else None)
+            for row in note.get("nodes", ())
+        ),
+        blockers=tuple(
+            SetBlockers(names[row[0] - 1], row[1], row[2], row[3] if len(row) > 3 else "")  # noqa: PLR2004 - the message
+            for row in note.get("blockers", ())
+        ),
+        agents=tuple(
+            PutAgent(
+                row[0],
+                codec.decode_agent(row[3]) if row[3] else None,
+                AgentState(row[2]) if row[2] else None,
+            )
+            for row in note.get("agents", ())
+        ),
+        centers=tuple(PutCenter(row[0], *json.loads(row[1])) for row in note.get("centers", ())),
+        new_epoch=EpochStart(int(start[0]), start[2]) if start else None,
+        renew=tuple([Renewal(row[0], absolute(row[1], base)) for row in note.get("renew", ())]),
+    )
+
+
+def _amounts(note: Note, name: str, names: list[str]) -> tuple[NodeAmounts, ...]:
+    rows = note.get(name)
+    if not rows:
+        return ()
+    return tuple(
+        [
+            NodeAmounts(names[place - 1], tuple([(k, n) for k, n in amounts]), forced)
+            for place, amounts, forced in rows
+        ]
+    )
+
+
+def _bound(record: Allocation | None) -> str | bool:
+    return keys.request_field(record.tenant, record.request_id) if record is not None else False
+
+
+def _agent(put: PutAgent) -> tuple[Any, ...]:
+    if put.record is None:
+        return (put.name, 0, 0, False)
+    state = +put.state if put.state is not None else 0
+    return (put.name, put.record.session, state, codec.encode_agent(put.record))
