@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 ASK_AGAIN_MS = 50
 """Of what was not confirmed in time: the broker itself waits for the agents."""
-REMEDY = (
-    "set appendfsync always at its server, or use one that has WAITAOF (Redis 7.2 or newer, or "
-    "Valkey)"
-)
+REMEDY = "set appendfsync always at its server"
 
 
 class Level(IntEnum):
