@@ -133,7 +133,7 @@ NEEDS_MANY_BROKERS = pytest.mark.xfail(
 async def test_two_brokers_over_sentinels_lose_nothing(
     pool: LocalPool, harm: tuple[str, ...]
 ) -> None:
-    daemon = up_ha(pool, *harm, "--for", "18")
+    daemon = up_ha(pool, "--brokers", "2", *harm, "--for", "18")
     assert await daemon.ended(100) == 0
     seconds = events(daemon, "second")
     last = seconds[-1]

@@ -28,7 +28,7 @@ class Shape:
     one server may be missing, and the pool still grants.
     """
 
-    brokers: int = 1
+    brokers: int = 2
     replicas: int = 2
     sentinels: int = 3
     scenario: Path | None = None
