@@ -6,7 +6,6 @@ printed, repeats one. `make test` has a short run of random ones, see test_rando
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,7 +44,6 @@ def named(shape: Shape, name: str) -> Fault:
     return next(fault for fault in menu(shape) if fault.name == name)
 
 
-@pytest.mark.skipif(not os.environ.get("COMPUTEPOOL_EACH_FAULT"), reason="takes minutes")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("shape", "name"), cases())
 async def test_a_fault_breaks_no_promise(

@@ -60,8 +60,12 @@ class _Tracer:
         return self._tracers() == {str(self._process.pid)}
 
     def _tracers(self) -> set[str]:
-        found = set()
-        for task in self._tasks.iterdir():
+        found: set[str] = set()
+        try:
+            tasks = list(self._tasks.iterdir())
+        except FileNotFoundError:
+            return found  # the process has ended: nothing of it is traced
+        for task in tasks:
             with suppress(OSError):  # a thread that has ended
                 status = (task / "status").read_text()
                 found.add(status.partition("TracerPid:")[2].split()[0])
