@@ -1,4 +1,4 @@
-"""A seed for each test; see support.pool_fixtures. Every fault by itself takes minutes: on demand."""
+"""A seed for each test, see support.pool_fixtures; every fault by itself only on demand."""
 
 from __future__ import annotations
 
